@@ -1,0 +1,1 @@
+"""The tests: unit, conformance, fuzz, integration and clients; see the README of each folder that has one."""

@@ -1,0 +1,85 @@
+"""
+A bridge from the OpenAI Responses API over WebSocket to servers that speak it only over HTTP.
+
+A client opens one WebSocket on `/v1/responses` and sends turns; the proxy executes each turn against an
+upstream's HTTP `/v1/responses`, reads its server-sent events, and writes each event back as one WebSocket text
+message, byte for byte. The upstream keeps no state: the session's transcript lives here, with its connection.
+
+Layers
+------
+Imports point down only; a test walks them.
+
+`cli`
+    The commands; no logic of its own.
+`gateway`
+    gevent, gevent-websocket and Flask: the client's WebSocket, its greenlets, the gunicorn worker.
+`upstream`
+    requests: one request in, payload bytes out; foreign errors become ours here.
+`protocol`
+    Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions.
+`settings`, `errors`
+    One table of settings; one tree of exceptions. Everything may import them.
+`demo`
+    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
+
+The life of a turn
+------------------
+1. `gateway/worker.py` upgrades the request and echoes `x-codex-turn-state` on the 101.
+2. `gateway/relay.py` reads messages in one greenlet that never stops reading.
+3. A message reaches `protocol/session.py`. It answers with the work that may start: a `Turn` to execute, or an
+   `Answer`, which is frames that need no upstream (an error, a prewarm).
+4. A lane greenlet takes the turn to `upstream/http.py`: POST, stream, payload bytes.
+5. `protocol/turn.py` makes frames of them; the frames of one chunk leave in one send.
+6. A terminal event ends the turn, and the session commits the new transcript. Anything else commits nothing.
+7. The client leaves: the greenlets end and the upstream response is closed at once.
+
+Glossary
+--------
+client, upstream
+    The WebSocket peer; the HTTP server that we call.
+connection, session, lane
+    One WebSocket transport; our state for it; one queue of turns inside it (`stream_id`, or the default lane).
+message, frame
+    One complete WebSocket message from the client; one JSON text that we write to it.
+request, turn
+    The JSON body sent upstream; one accepted message through its last frame.
+transcript, output
+    The `input` items that a stateless upstream needs to continue; `response.output` of a finished turn.
+event, payload, terminal event
+    One Responses event; its raw bytes; the event that ends a turn.
+incremental input
+    Only the new items plus `previous_response_id`.
+prewarm
+    A `generate: false` turn, answered locally.
+dialect
+    v2 (standard) or v1 (reference): which rules a client expects.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from .settings import Settings
+
+__all__ = ["create_app"]
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """
+    Make the WSGI application; the same as `wsgi_proxy.gateway.app.create_app`.
+
+    It is imported when called, because requests must not be imported before gevent has patched `ssl`.
+
+    Args:
+        settings: What `settings.load` returned; read from `wsgi-proxy.toml` and the environment if None.
+
+    Raises:
+        SettingsError: A setting is not acceptable.
+    """
+    from .gateway.app import create_app
+
+    return create_app(settings)

@@ -1,0 +1,143 @@
+"""
+The exceptions of this project.
+
+* `ProxyError`: everything below; knows the HTTP status and the error object that a client sees.
+
+  * `RequestError` 400: the client's message is at fault; it is answered, and the session goes on unchanged.
+  * `UpstreamError`: the upstream did not deliver.
+
+    * `Rejected`: it answered with an error status; its own error object is passed on.
+    * `Unreachable` 502: no connection could be made.
+    * `TimedOut` 504: it was silent for longer than a setting allows.
+    * `ProtocolFault` 502: it answered with something that is not an event stream.
+    * `ClosedEarly` 408: it ended the stream before a terminal event.
+
+* `SettingsError`: a setting is not acceptable; raised at start only.
+* `ConnectionLost`: the client's transport is gone; nobody is left to be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """The `type` and `code` that the API gives to errors of one HTTP status."""
+
+    type: str
+    code: str | None
+
+
+# The reference's table (BuildErrorResponseBody).
+KINDS = {
+    401: Kind("authentication_error", "invalid_api_key"),
+    403: Kind("permission_error", "insufficient_quota"),
+    404: Kind("invalid_request_error", "model_not_found"),
+    429: Kind("rate_limit_error", "rate_limit_exceeded"),
+}
+REQUEST_FAULT = Kind("invalid_request_error", None)
+SERVER_FAULT = Kind("server_error", "internal_server_error")
+
+
+def kind_of(status: int) -> Kind:
+    """Return the error `type` and `code` that belong to an HTTP status."""
+    return KINDS.get(status) or (SERVER_FAULT if status >= 500 else REQUEST_FAULT)
+
+
+class ProxyError(Exception):
+    """
+    Something went wrong, in words for the person who has to act on it.
+
+    Args:
+        message: One sentence: what happened and, where it helps, what to do.
+        status: HTTP status; None for the class's own.
+        code: Machine-readable code; None for the one that belongs to the status.
+        param: The field of the message that is at fault.
+        headers: Response headers that concern the client, such as `retry-after`.
+    """
+
+    status = 500
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if status is not None:
+            self.status = status
+        self.code = code
+        self.param = param
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The API's error object: `type`, `message`, and `code` and `param` where known."""
+        kind = kind_of(self.status)
+        found = {"type": kind.type, "code": self.code or kind.code, "message": self.message, "param": self.param}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RequestError(ProxyError):
+    """The client's message is at fault."""
+
+    status = 400
+
+
+class UpstreamError(ProxyError):
+    """The upstream did not deliver."""
+
+    status = 502
+
+
+class Rejected(UpstreamError):
+    """
+    The upstream answered with an error status.
+
+    Args:
+        message: As for `ProxyError`; used unless `verbatim` is given.
+        verbatim: The upstream's own error object as raw JSON, which reaches the client unchanged.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, headers: Mapping[str, str] | None = None, verbatim: bytes | None = None
+    ) -> None:
+        super().__init__(message, status=status, headers=headers)
+        self.verbatim = verbatim
+
+
+class Unreachable(UpstreamError):
+    """No connection to the upstream could be made: refused, no such host, TLS."""
+
+
+class TimedOut(UpstreamError):
+    """The upstream was silent for longer than a setting allows."""
+
+    status = 504
+
+
+class ProtocolFault(UpstreamError):
+    """The upstream answered with something that is not an event stream."""
+
+
+class ClosedEarly(UpstreamError):
+    """The upstream ended the stream before a terminal event; the message is the cause, as far as it is known."""
+
+    status = 408
+
+
+class SettingsError(ProxyError):
+    """A setting is not acceptable."""
+
+
+class ConnectionLost(ProxyError):
+    """The client's transport is gone."""

@@ -1,0 +1,202 @@
+"""
+The values of settings: how they are read, what is accepted, how they are shown.
+
+A value comes as text from the environment and the command line, or as a TOML value from the file; a `Kind` reads both.
+A reader that refuses a value raises `ValueError`; a `Hint` says what may be meant. The text of any other ValueError is
+never shown, because it may quote a password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+SHORTEST, LONGEST = 0.001, 86400.0  # seconds
+TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+class Hint(ValueError):
+    """A value is refused; the text is a question that names the value that may be meant."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    A kind of value.
+
+    Args:
+        read: Makes the value from text or a TOML value; raises ValueError.
+        accepted: What is accepted, in words that follow "give ".
+        metavar: How the value is called in the help of a command.
+        show: Makes text that `read` accepts from a value.
+    """
+
+    read: Callable[[object], Any]
+    accepted: str
+    metavar: str
+    show: Callable[[Any], str] = str
+
+
+def _text(value: object) -> str:
+    """Return text without the blanks around it; ValueError for other types, blank text and control characters."""
+    if isinstance(value, str) and (text := value.strip()) and text.isprintable():
+        return text
+    raise ValueError
+
+
+def _quantity(value: object, units: dict[str, Any]) -> Any:
+    """Return a number, or text such as `64MiB`, in the base unit."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", _text(value))
+    if found is None or found[2].lower() not in units:
+        raise ValueError
+    return (float if "." in found[1] else int)(found[1]) * units[found[2].lower()]
+
+
+def read_size(value: object) -> int:
+    """Return a number of bytes, at least 1, from a whole number or text such as `64MiB`."""
+    size = _quantity(value, SIZES)
+    if not 1 <= size < 2**63 or size != int(size):
+        raise ValueError
+    return int(size)
+
+
+def show_size(size: int) -> str:
+    """Return a number of bytes in the largest binary unit that divides it."""
+    unit = next((unit for unit in ("GiB", "MiB", "KiB") if size % SIZES[unit.lower()] == 0), "B")
+    return f"{size // SIZES[unit.lower()]}{unit}"
+
+
+def read_duration(value: object) -> float:
+    """Return seconds from a number of seconds or text such as `250ms`, `90s`, `10min`, `1h`."""
+    seconds = _quantity(value, DURATIONS)
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ValueError
+    return float(seconds)
+
+
+def read_bind(value: object) -> str:
+    """Return `HOST:PORT`; an IPv6 address is in brackets, and port 0 lets the system choose."""
+    host, _, port = _text(value).rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError
+    if host.startswith("[") and host.endswith("]"):
+        ipaddress.IPv6Address(host[1:-1])
+    elif not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+        raise ValueError
+    return f"{host}:{int(port)}"
+
+
+def read_base_url(value: object) -> str:
+    """Return an upstream's URL, which ends in `/v1` and has no trailing slash; the hint is the URL that was meant."""
+    text = _text(value)
+    url = urlsplit(text if "://" in text else f"http://{text}")
+    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+    if scheme not in ("http", "https") or not url.hostname or " " in text or url.port == 0:
+        raise ValueError
+    path = url.path.rstrip("/")
+    if not path.endswith("/v1"):
+        path = path.rpartition("/v1/")[0] + "/v1" if "/v1/" in path else f"{path}/v1"
+    meant = f"{scheme}://{url.netloc.rpartition('@')[2]}{path}"
+    if text.rstrip("/") != meant:
+        raise Hint(f"did you mean {meant}?")
+    return meant
+
+
+def read_proxy_url(value: object) -> str:
+    """Return the URL of an HTTP proxy, which may hold a user and password."""
+    text = _text(value)
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.port == 0 or " " in text:
+        raise ValueError
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError
+    return text.rstrip("/")
+
+
+def read_key(value: object) -> str:
+    """Return a key that fits in an HTTP header."""
+    text = _text(value)
+    if not text.isascii() or " " in text:
+        raise ValueError
+    return text
+
+
+def parse_bool(text: str) -> bool | None:
+    """Return what Go's `strconv.ParseBool` makes of a text, None where that is an error."""
+    return True if text in TRUE else False if text in FALSE else None
+
+
+def read_flag(value: object) -> bool:
+    """Return a boolean from a boolean or text."""
+    parsed = value if isinstance(value, bool) else parse_bool(_text(value))
+    if parsed is None:
+        raise ValueError
+    return parsed
+
+
+def read_table(value: object) -> dict[str, object]:
+    """Return a TOML table."""
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def whole(least: int, most: int = 1_000_000) -> Kind:
+    """Return the kind of whole numbers from `least` to `most`."""
+
+    def read(value: object) -> int:
+        number = _quantity(value, {"": 1})
+        if not isinstance(number, int) or not least <= number <= most:
+            raise ValueError
+        return number
+
+    return Kind(read, f"a whole number from {least} to {most}", "N")
+
+
+def choice(*words: str) -> Kind:
+    """Return the kind that is one of a few words, in any case."""
+
+    def read(value: object) -> str:
+        word = _text(value).lower()
+        if word not in words:
+            raise ValueError
+        return word
+
+    return Kind(read, f"{', '.join(words[:-1])} or {words[-1]}", "|".join(words))
+
+
+def masked(url: str) -> str:
+    """Return a URL without its user, password and query, which may be secret."""
+    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url))
+
+
+def quoted(value: object) -> str:
+    """Return a refused value as it may be shown in an error."""
+    text = repr(masked(value)) if isinstance(value, str) else str(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+TEXT = Kind(_text, "a text that is not blank", "TEXT")
+SIZE = Kind(read_size, "a number of bytes, or text such as 512KiB, 64MiB, 1GiB", "SIZE", show_size)
+DURATION = Kind(
+    read_duration,
+    "a number of seconds, or text such as 250ms, 90s, 10min; from 1ms to 24h",
+    "DURATION",
+    lambda seconds: f"{seconds:.15g}s",
+)
+BIND = Kind(read_bind, "HOST:PORT such as 127.0.0.1:8765 or [::1]:8765; port 0 lets the system choose", "HOST:PORT")
+BASE_URL = Kind(read_base_url, "an http or https URL that ends in /v1, without user, query or fragment", "URL")
+PROXY_URL = Kind(read_proxy_url, "http://[USER:PASSWORD@]HOST:PORT or https://...", "URL", masked)
+KEY = Kind(read_key, "a key of printable ASCII characters without blanks", "KEY")
+FLAG = Kind(read_flag, "true or false", "BOOL", lambda flag: str(flag).lower())
+WEBSOCKETS = Kind(lambda value: value, "true or false, also as text; any other value is ignored", "BOOL", FLAG.show)
+TABLE = Kind(read_table, "a table", "TABLE")

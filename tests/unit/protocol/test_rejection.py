@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import pytest
+
+from wsgi_proxy.errors import ProtocolFault, Rejected
+from wsgi_proxy.protocol.rejection import first_line, is_page, passed_headers, reason, rejection
+
+
+@pytest.mark.parametrize(
+    ("body", "verbatim"),
+    [
+        (b'{"error":{"message":"no", "n":1.00}}', b'{"message":"no", "n":1.00}'),
+        (b'{"object":"error","message":"no","code":400}', b'{"object":"error","message":"no","code":400}'),
+        (b' {"detail":"Not Found"}\n', b'{"detail":"Not Found"}'),
+        (b"{}", b"{}"),
+    ],
+)
+def test_an_error_object_is_kept_as_it_is(body: bytes, verbatim: bytes) -> None:
+    """The body's `error`, or the whole body."""
+    error = rejection(429, {}, body)
+    assert isinstance(error, Rejected)
+    assert (429, verbatim) == (error.status, error.verbatim)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "message"),
+    [
+        ({}, b'{"error":"model is loading"}', "model is loading"),
+        ({"content-type": "text/plain"}, b" too many requests \n", "too many requests"),
+        ({}, "überlastet".encode(), "überlastet"),
+        ({}, b"", "Too Many Requests"),
+        ({}, b" \n", "Too Many Requests"),
+    ],
+)
+def test_words_become_the_message(headers: dict[str, str], body: bytes, message: str) -> None:
+    """Or the standard words for the status, where there are none."""
+    error = rejection(429, headers, body)
+    assert isinstance(error, Rejected)
+    assert (429, None, message) == (error.status, error.verbatim, error.message)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Type": "text/HTML; charset=utf-8"}, b"Bad Gateway"),
+        ({}, b"\n <!DOCTYPE html><html>"),
+        ({}, b"<h1>x</h1>"),
+        ({}, b"\x00\x01"),
+        ({}, b"\xff\xfe"),
+        ({"content-type": "application/json"}, b"\x1f\x8b\x08 compressed"),
+    ],
+)
+def test_a_page_or_binary_data_never_reaches_a_client(headers: dict[str, str], body: bytes) -> None:
+    """It becomes a 502 that says which status it was."""
+    error = rejection(503, headers, body)
+    assert isinstance(error, ProtocolFault)
+    assert (502, "the upstream answered 503 with something other than JSON") == (error.status, error.message)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """The message says what to do about it."""
+    error = rejection(status, {"location": "https://internal/"}, b'{"error":{"message":"moved"}}')
+    assert isinstance(error, ProtocolFault)
+    assert 502 == error.status
+    assert f"answered {status}, a redirect" in error.message
+    assert "internal" not in error.message
+
+
+def test_only_headers_that_concern_the_client_are_passed() -> None:
+    """Never cookies or internal ones."""
+    headers = {
+        "Retry-After": "2",
+        "retry-after-ms": "2000",
+        "X-Request-Id": "req",
+        "X-RateLimit-Remaining-Tokens": "5",
+        "OpenAI-Processing-Ms": "7",
+        "Set-Cookie": "secret",
+        "Server": "x",
+        "X-Internal": "x",
+        "Authorization": "x",
+        "x-ratelimit": "x",
+    }
+    expected = {
+        "retry-after": "2",
+        "retry-after-ms": "2000",
+        "x-request-id": "req",
+        "x-ratelimit-remaining-tokens": "5",
+        "openai-processing-ms": "7",
+    }
+    assert expected == passed_headers(headers)
+    for status, body in ((400, b"{}"), (400, b"no"), (500, b"<html>"), (302, b"")):
+        assert expected == rejection(status, headers, body).headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "start", "expected"),
+    [
+        ({}, b"", False),
+        ({"Content-Type": "application/xhtml+xml"}, b"", True),
+        ({"content-type": "text/html"}, b"data: 1\n\n", True),
+        ({"content-type": "text/event-stream"}, b"", False),
+        ({"content-type": "text/event-stream"}, b"\r\n<html>", True),
+        ({}, b"data: <html>", False),
+    ],
+)
+def test_is_page(headers: dict[str, str], start: bytes, expected: bool) -> None:
+    """By its content type, or by its first character."""
+    assert expected is is_page(headers, start)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", ""),
+        (b"\n\n  hello \nworld", "hello"),
+        (b"\x00\x01\x02\nafter", "after"),
+        (b"\x1b[31mred", "[31mred"),
+        (b"\xff\xfe\xfd", "\ufffd\ufffd\ufffd"),
+        (b"x" * 500, "x" * 200),
+        (b"\n" * 9000 + b"too far", ""),
+    ],
+)
+def test_first_line_is_fit_for_a_log(body: bytes, expected: str) -> None:
+    """One line, printable, short."""
+    assert expected == first_line(body)
+
+
+def test_reason_has_words_for_any_status() -> None:
+    """Also for those that no standard knows."""
+    assert ("Not Found", "status 529") == (reason(404), reason(529))

@@ -1,0 +1,156 @@
+"""Client messages: their types, what is checked before any state is looked at, and what never goes upstream."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..errors import RequestError
+from .dialect import Dialect
+from .wire import Malformed, decode, encode, is_array, split_object, text_of
+
+CREATE = "response.create"
+APPEND = "response.append"
+# Sent by some clients after each turn; asks for nothing.
+IGNORED = frozenset(("response.processed",))
+
+# These speak to the proxy, not to the upstream.
+STRIPPED = ("type", "generate", "stream_id", "background", "previous_response_id")
+
+MISSING_MODEL = "missing model in response.create request"
+INPUT_NOT_ARRAY = "websocket request requires array field: input"
+EMPTY_ARRAY = b"[]"
+
+_STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    A client message that is well-formed; whether it fits the session is not decided yet.
+
+    Attributes:
+        type: `response.create`, `response.append`, or whatever else the client sent.
+        lane: `stream_id`; None for the default lane.
+        previous_id: `previous_response_id`; None if absent, null or blank.
+        prewarm: It is to be answered without the upstream.
+        fields: Every other field, raw, in the client's order; `input` is among them if it was sent.
+    """
+
+    type: str
+    lane: str | None
+    previous_id: str | None
+    prewarm: bool
+    fields: dict[str, bytes]
+
+
+def parse(raw: bytes) -> Message:
+    """
+    Read a client message.
+
+    Args:
+        raw: One complete WebSocket message, text or binary.
+
+    Raises:
+        RequestError: It is not a JSON object, or `stream_id` is not acceptable.
+    """
+    try:
+        fields = split_object(raw)
+    except Malformed as exc:
+        raise RequestError(f"the message is not a valid JSON object: {exc}", code="invalid_json") from exc
+    message = Message(
+        type=_plain(fields.get("type")),
+        lane=_lane(fields.get("stream_id")),
+        previous_id=_plain(fields.get("previous_response_id")) or None,
+        prewarm=_asks_for_prewarm(fields),
+        fields=fields,
+    )
+    for name in STRIPPED:
+        fields.pop(name, None)
+    return message
+
+
+def _plain(raw: bytes | None) -> str:
+    """Read a value as the reference does: text without its outer white space, other values as they are written."""
+    if raw is None or raw == b"null":
+        return ""
+    text = text_of(raw)
+    return (raw.decode() if text is None else text).strip()
+
+
+def _lane(raw: bytes | None) -> str | None:
+    if raw is None or raw == b"null":
+        return None
+    name = text_of(raw)
+    if name is None or not _STREAM_ID.fullmatch(name):
+        raise RequestError(
+            "stream_id must be a string of 1 to 256 characters from A-Z a-z 0-9 _ . -",
+            code="invalid_stream_id",
+            param="stream_id",
+        )
+    return name
+
+
+def _asks_for_prewarm(fields: dict[str, bytes]) -> bool:
+    if fields.get("generate") == b"false":
+        return True
+    options = decode(fields.get("prompt_cache_options", b"null"))
+    return isinstance(options, dict) and options.get("prewarm") is True
+
+
+def first_input(fields: dict[str, bytes]) -> bytes:
+    """
+    Return the input of a new conversation as an array.
+
+    Raises:
+        RequestError: It is neither absent, a string, nor an array.
+    """
+    return _as_array(fields["input"], text_allowed=True) if "input" in fields else EMPTY_ARRAY
+
+
+def next_input(fields: dict[str, bytes], dialect: Dialect) -> bytes:
+    """
+    Return the input of a continuation as an array.
+
+    Raises:
+        RequestError: It is absent, or of a type that the dialect does not accept.
+    """
+    if "input" not in fields:
+        raise RequestError(INPUT_NOT_ARRAY, param="input")
+    return _as_array(fields["input"], text_allowed=dialect.text_continues)
+
+
+def _as_array(raw: bytes, *, text_allowed: bool) -> bytes:
+    if is_array(raw):
+        return raw
+    if raw[:1] == b'"' and text_allowed:
+        return b'[{"type":"message","role":"user","content":[{"type":"input_text","text":' + raw + b"}]}]"
+    raise RequestError(INPUT_NOT_ARRAY, param="input")
+
+
+def model_of(fields: dict[str, bytes]) -> str:
+    """
+    Return the model of a request.
+
+    Raises:
+        RequestError: There is none: absent, null, blank, or not a string.
+    """
+    model = (text_of(fields.get("model")) or "").strip()
+    if not model:
+        raise RequestError(MISSING_MODEL, param="model")
+    return model
+
+
+def request_fields(fields: dict[str, bytes], array: bytes, previous_id: str | None = None) -> dict[str, bytes]:
+    """
+    Return the fields of an upstream request.
+
+    Args:
+        fields: The message's own fields.
+        array: What goes upstream as `input`; takes the place of the client's.
+        previous_id: The id to send upstream, None for none.
+    """
+    request = {**fields, "input": array, "stream": b"true"}
+    if previous_id is not None:
+        request["previous_response_id"] = encode(previous_id)
+    return request

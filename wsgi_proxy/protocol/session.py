@@ -1,0 +1,335 @@
+"""
+A session: what one connection's messages mean, given what came before.
+
+Theory of operation
+-------------------
+Each message is queued in its lane, and every lane takes one message at a time, so that a message is read against
+the state that the one before it left. Lanes run side by side, up to a limit. What a message asks for is decided by
+three facts: its type, whether it names a response and who holds that response, and whether its lane has a finished
+turn already. `RULES` is the whole decision.
+
+The outcome is work: a `Turn` that an upstream has to execute, or an `Answer` that needs none. Either occupies its
+lane until `finish` is called; only then is anything committed, and only if it succeeded. An error is an answer too,
+so it takes its place in the order of its lane and is never mistaken for the end of another turn.
+
+Differs from the reference, which advances its state before the turn is executed: a failed turn would leave its
+input behind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ..errors import ProxyError, RequestError
+from . import messages
+from .dialect import Dialect
+from .frames import error_frame, prewarm_frames
+from .messages import APPEND, CREATE, Message
+from .transcript import EMPTY, Known, KnownResponses, Transcript, replaces, without_resent
+from .turn import State, Turn, not_found
+
+
+class Holder(Enum):
+    """Who has the transcript of the response that a message names."""
+
+    NOBODY = "it names none"
+    US = "this session"
+    OTHERS = "not this session"
+
+
+class Rule(Enum):
+    """What becomes of a message."""
+
+    BEGIN = "a new conversation"
+    MERGE = "the lane's last turn goes on"
+    CONTINUE = "the named response goes on, from our transcript"
+    FORWARD = "the named response goes on, if the upstream knows it"
+    REFUSE = "there is nothing to append to"
+
+
+# (message type, holder of the named response, lane has a finished turn): {dialect: rule}
+RULES: Mapping[tuple[str, Holder, bool], Mapping[str, Rule]] = {
+    (CREATE, Holder.NOBODY, False): {"v2": Rule.BEGIN, "v1": Rule.BEGIN},
+    (CREATE, Holder.NOBODY, True): {"v2": Rule.BEGIN, "v1": Rule.MERGE},
+    (CREATE, Holder.US, False): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
+    (CREATE, Holder.US, True): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
+    (CREATE, Holder.OTHERS, False): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
+    (CREATE, Holder.OTHERS, True): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
+    (APPEND, Holder.NOBODY, False): {"v2": Rule.REFUSE, "v1": Rule.REFUSE},
+    (APPEND, Holder.NOBODY, True): {"v2": Rule.MERGE, "v1": Rule.MERGE},
+    (APPEND, Holder.US, False): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
+    (APPEND, Holder.US, True): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
+    (APPEND, Holder.OTHERS, False): {"v2": Rule.REFUSE, "v1": Rule.REFUSE},
+    (APPEND, Holder.OTHERS, True): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one session may hold; each is a setting of the same name."""
+
+    known_responses: int = 32
+    transcript_bytes: int = 256 * 2**20
+    waiting_turns: int = 16
+    turns_in_flight: int = 16
+    named_lanes: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """
+    The newest finished turn of a lane.
+
+    Attributes:
+        known: What it left to continue from.
+        fields: The fields of its request but `input`, raw.
+        response_id: Its id, where it has one.
+    """
+
+    known: Known
+    fields: dict[str, bytes]
+    response_id: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One queue of messages; at most one of them is being worked on."""
+
+    name: str | None
+    last: Last | None = None
+    busy: bool = False
+    waiting: deque[Message | RequestError] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    Work that needs no upstream.
+
+    Attributes:
+        lane: `stream_id`; None for the default lane.
+        frames: What the client gets.
+        in_order: It occupies its lane until `finish`; an error about a full queue does not.
+        prewarmed: What a prewarm leaves behind when it is finished.
+    """
+
+    lane: str | None
+    frames: list[bytes]
+    in_order: bool = True
+    prewarmed: Last | None = None
+
+
+Work = Turn | Answer
+
+
+class Session:
+    """
+    The state of one connection.
+
+    Args:
+        dialect: The rules of its client.
+        clock: Returns seconds since the epoch.
+        new_id: Returns a new unique id, for prewarms.
+        limits: How much the session may hold.
+    """
+
+    __slots__ = ("_clock", "_in_flight", "_known", "_lanes", "_limits", "_new_id", "_ready", "dialect")
+
+    def __init__(
+        self, dialect: Dialect, *, clock: Callable[[], float], new_id: Callable[[], str], limits: Limits | None = None
+    ) -> None:
+        self.dialect = dialect
+        self._clock = clock
+        self._new_id = new_id
+        self._limits = limits or Limits()
+        self._known = KnownResponses(self._limits.known_responses, self._limits.transcript_bytes)
+        self._lanes: dict[str | None, Lane] = {None: Lane(None)}
+        self._ready: deque[Lane] = deque()  # lanes that wait for their next message to start
+        self._in_flight = 0
+
+    def receive(self, raw: bytes) -> list[Work]:
+        """
+        Take one message of the client.
+
+        Args:
+            raw: One complete WebSocket message, text or binary.
+
+        Returns:
+            The work that may start now; call `finish` after each. Nothing is raised: errors are answers.
+        """
+        message = self._read(raw)
+        if isinstance(message, Message) and message.type in messages.IGNORED:
+            return []
+        name = message.lane if isinstance(message, Message) else None
+        lane = self._lane(name)
+        if lane is None:
+            return [_refusal(name, self._too_many_lanes())]
+        must_wait = lane.busy or self._in_flight >= self._limits.turns_in_flight
+        if must_wait and len(lane.waiting) >= self._limits.waiting_turns:
+            return [_refusal(name, self._queue_is_full())]
+        lane.waiting.append(message)
+        if not lane.busy and lane not in self._ready:
+            self._ready.append(lane)
+        return self._start()
+
+    def finish(self, work: Work) -> list[Work]:
+        """
+        End a piece of work, and commit it if it succeeded.
+
+        Returns:
+            The work that may start now that its lane is free.
+        """
+        if isinstance(work, Answer) and not work.in_order:
+            return []
+        lane = self._lanes[work.lane]
+        self._commit(lane, work)
+        lane.busy = False
+        self._in_flight -= 1
+        if lane.waiting:
+            self._ready.append(lane)
+        elif lane.name is not None and lane.last is None:
+            del self._lanes[lane.name]  # nothing came of it
+        return self._start()
+
+    def _read(self, raw: bytes) -> Message | RequestError:
+        try:
+            return messages.parse(raw)
+        except RequestError as error:
+            return error
+
+    def _lane(self, name: str | None) -> Lane | None:
+        """Return the lane of that name, made if need be; None if there are too many."""
+        lane = self._lanes.get(name)
+        if lane is None and len(self._lanes) <= self._limits.named_lanes:
+            lane = self._lanes[name] = Lane(name)
+        return lane
+
+    def _start(self) -> list[Work]:
+        started: list[Work] = []
+        while self._ready and self._in_flight < self._limits.turns_in_flight:
+            lane = self._ready.popleft()
+            lane.busy = True
+            self._in_flight += 1
+            started.append(self._work_for(lane, lane.waiting.popleft()))
+        return started
+
+    def _work_for(self, lane: Lane, message: Message | RequestError) -> Work:
+        try:
+            if isinstance(message, RequestError):
+                raise message
+            turn = self._turn_for(lane, message)
+            return self._prewarm(turn) if message.prewarm else turn
+        except RequestError as error:
+            return Answer(lane.name, [error_frame(error, lane.name)])
+
+    def _turn_for(self, lane: Lane, message: Message) -> Turn:
+        if message.type not in (CREATE, APPEND):
+            raise RequestError(f"unsupported websocket request type: {message.type}")
+        known = self._known.get(message.previous_id) if message.previous_id else None
+        rule = RULES[message.type, _holder(message, known), lane.last is not None][self.dialect.name]
+        if rule is Rule.REFUSE:
+            raise RequestError("websocket request received before response.create")
+        if rule is Rule.BEGIN:
+            delta = messages.first_input(message.fields)
+            return self._turn(lane, message.fields, delta, EMPTY)
+        delta = messages.next_input(message.fields, self.dialect)
+        fields = self._inherited(lane, message)
+        if rule is Rule.MERGE and lane.last:
+            if replaces(delta):
+                return self._turn(lane, fields, delta, EMPTY)
+            # Only where we hold no transcript does the id have to stand for it.
+            before = lane.last.known.transcript
+            return self._turn(lane, fields, delta, before, lane.last.response_id if before is None else None)
+        if rule is Rule.FORWARD and fields.get("store") == b"false" and known is None:
+            raise not_found(message.previous_id or "")
+        return self._turn(lane, fields, delta, known.transcript if known else None, message.previous_id, known)
+
+    def _inherited(self, lane: Lane, message: Message) -> dict[str, bytes]:
+        """Return the message's fields, and those of the last request that the dialect lets it leave out."""
+        if lane.last is None:
+            return message.fields
+        last = lane.last.fields
+        names = self.dialect.create_inherits if message.type == CREATE else self.dialect.append_inherits
+        if names is None:
+            return {**last, **message.fields}
+        # A key that is present counts, also with null or "" (reference).
+        missing = {name: last[name] for name in names if name in last and name not in message.fields}
+        return {**message.fields, **missing}
+
+    def _turn(
+        self,
+        lane: Lane,
+        fields: dict[str, bytes],
+        delta: bytes,
+        before: Transcript | None,
+        previous_id: str | None = None,
+        previous: Known | None = None,
+    ) -> Turn:
+        model = messages.model_of(fields)
+        transcript = None if before is None else before.extended(without_resent(before, delta))
+        others = {name: value for name, value in fields.items() if name != "input"}
+        return Turn(
+            lane=lane.name,
+            dialect=self.dialect,
+            model=model,
+            fields=others,
+            delta=delta,
+            transcript=transcript,
+            previous_id=previous_id,
+            previous=previous,
+        )
+
+    def _prewarm(self, turn: Turn) -> Answer:
+        if turn.transcript is None:
+            raise not_found(turn.previous_id or "")
+        response_id = f"resp_prewarm_{self._new_id()}"
+        frames = prewarm_frames(
+            response_id=response_id,
+            created_at=int(self._clock()),
+            model=turn.fields["model"],
+            previous_id=turn.previous_id,
+            finished=self.dialect.finished,
+            lane=turn.lane,
+        )
+        return Answer(turn.lane, frames, prewarmed=Last(Known(turn.transcript, None), turn.fields, response_id))
+
+    def _commit(self, lane: Lane, work: Work) -> None:
+        if isinstance(work, Answer):
+            last = work.prewarmed
+        elif work.state is State.FINISHED:
+            last = Last(work.committed(), work.fields, work.response_id)
+        else:
+            last = None
+        if last is None or (last.known.transcript is None and last.response_id is None):
+            return
+        lane.last = last
+        if last.response_id:
+            self._known.add(last.response_id, last.known)
+
+    def _queue_is_full(self) -> ProxyError:
+        return ProxyError(
+            f"{self._limits.waiting_turns} turns are waiting in this lane already (setting waiting_turns); "
+            "send the next one when a turn has finished",
+            status=429,
+        )
+
+    def _too_many_lanes(self) -> RequestError:
+        return RequestError(
+            f"this connection has {self._limits.named_lanes} lanes already (setting named_lanes); "
+            "use one of them, or another connection",
+            code="websocket_stream_limit_reached",
+            param="stream_id",
+        )
+
+
+def _holder(message: Message, known: Known | None) -> Holder:
+    if message.previous_id is None:
+        return Holder.NOBODY
+    return Holder.US if known is not None and known.transcript is not None else Holder.OTHERS
+
+
+def _refusal(lane: str | None, error: ProxyError) -> Answer:
+    return Answer(lane, [error_frame(error, lane)], in_order=False)

@@ -1,0 +1,314 @@
+"""
+One turn: from the request that goes upstream to the last frame that the client gets.
+
+Theory of operation
+-------------------
+The executor asks for the request once it knows which upstream takes the turn, hands every payload to `receive`,
+and reports what goes wrong to `fail`. A turn ends exactly once, and after its end nothing is forwarded.
+
+Each payload is read as one signal; state and signal decide. `TRANSITIONS` is the whole machine:
+
+* UNVERIFIED: the request names a response that only the upstream can know. A stateless server would ignore the
+  name and run without context, so nothing is forwarded until an event shows that the name was understood.
+* OPEN: frames are forwarded.
+* FINISHED: completed or incomplete; the session may commit the output.
+* FAILED: the upstream gave up, broke off or was cancelled; nothing is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+from ..errors import ClosedEarly, ProxyError, RequestError
+from .dialect import Dialect
+from .frames import error_frame, wrapped_error
+from .messages import request_fields
+from .transcript import Known, Transcript, after_compaction
+from .wire import (
+    Head,
+    Malformed,
+    add_field,
+    encode,
+    is_array,
+    join_object,
+    read_head,
+    replace_field,
+    split_array,
+    split_object,
+    text_of,
+)
+
+DONE_MARKER = b"[DONE]"
+OUTPUT_ITEM_DONE = "response.output_item.done"
+
+
+class State(Enum):
+    """Where a turn stands."""
+
+    UNVERIFIED = "unverified"
+    OPEN = "open"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Signal(Enum):
+    """What a payload, or its absence, means to a turn."""
+
+    EVENT = "event"
+    FINISH = "finish"
+    GIVE_UP = "give up"
+    BREAK = "break"
+
+
+SIGNALS: Mapping[str | None, Signal] = {
+    "response.completed": Signal.FINISH,
+    "response.done": Signal.FINISH,
+    "response.incomplete": Signal.FINISH,
+    "response.failed": Signal.GIVE_UP,
+    "response.cancelled": Signal.GIVE_UP,
+    "error": Signal.GIVE_UP,
+}
+
+# A pair that is not here changes nothing and forwards nothing: the turn has ended.
+TRANSITIONS: Mapping[tuple[State, Signal], State] = {
+    (State.UNVERIFIED, Signal.EVENT): State.OPEN,
+    (State.UNVERIFIED, Signal.FINISH): State.FINISHED,
+    (State.UNVERIFIED, Signal.GIVE_UP): State.FAILED,
+    (State.UNVERIFIED, Signal.BREAK): State.FAILED,
+    (State.OPEN, Signal.EVENT): State.OPEN,
+    (State.OPEN, Signal.FINISH): State.FINISHED,
+    (State.OPEN, Signal.GIVE_UP): State.FAILED,
+    (State.OPEN, Signal.BREAK): State.FAILED,
+}
+ENDED = frozenset((State.FINISHED, State.FAILED))
+
+
+def not_found(response_id: str) -> RequestError:
+    """Make the error that tells a client to send its whole conversation again."""
+    return RequestError(
+        f"Previous response with id '{response_id}' not found.",
+        code="previous_response_not_found",
+        param="previous_response_id",
+    )
+
+
+class Turn:
+    """
+    One accepted message that an upstream has to execute.
+
+    Args:
+        lane: `stream_id`; None for the default lane.
+        dialect: The rules of the client.
+        fields: The request's fields but `input`, raw, inherited ones included.
+        delta: The new items, a JSON array.
+        transcript: Everything up to and including the new items; None if only the upstream holds what came before.
+        previous_id: The response that is continued, where there is one.
+        previous: What is known of that response; None if nothing is.
+
+    Attributes:
+        model: As the client named it.
+        state: Where the turn stands.
+        events, received_bytes: What the upstream has sent so far: valid events, and their payload bytes.
+        dropped: Payloads that were no JSON objects.
+        last_event: Type of the last event; None before the first.
+        response_id: The id in the terminal event; None without one.
+        upstream_request_id: The upstream's `x-request-id`, set by the executor; None if unknown.
+    """
+
+    __slots__ = (
+        "_items",
+        "_output",
+        "_stream_id",
+        "delta",
+        "dialect",
+        "dropped",
+        "events",
+        "fields",
+        "lane",
+        "last_event",
+        "model",
+        "previous",
+        "previous_id",
+        "received_bytes",
+        "response_id",
+        "state",
+        "transcript",
+        "upstream",
+        "upstream_request_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        lane: str | None,
+        dialect: Dialect,
+        model: str,
+        fields: dict[str, bytes],
+        delta: bytes,
+        transcript: Transcript | None,
+        previous_id: str | None = None,
+        previous: Known | None = None,
+    ) -> None:
+        self.lane = lane
+        self.dialect = dialect
+        self.model = model
+        self.fields = fields
+        self.delta = delta
+        self.transcript = transcript
+        self.previous_id = previous_id
+        self.previous = previous
+        self.state = State.OPEN
+        self.events = 0
+        self.received_bytes = 0
+        self.dropped = 0
+        self.last_event: str | None = None
+        self.response_id: str | None = None
+        self.upstream: str | None = None
+        self.upstream_request_id: str | None = None
+        self._stream_id = None if lane is None else encode(lane)
+        self._items: dict[int, bytes] = {}
+        self._output = b"[]"
+
+    @property
+    def over(self) -> bool:
+        """Whether the last frame has been made."""
+        return self.state in ENDED
+
+    def request_for(self, upstream: str, takes_incremental: bool | None) -> bytes:
+        """
+        Return the request body for the upstream that takes the turn.
+
+        Args:
+            upstream: Its name; remembered, for it may know the response by id.
+            takes_incremental: Whether it keeps responses and continues from their ids; None if that is not known.
+
+        Raises:
+            RequestError: Only the upstream could know the previous response, and it is known to keep none.
+        """
+        self.upstream = upstream
+        if self.transcript is None:
+            if takes_incremental is False:
+                raise not_found(self.previous_id or "")
+            self.state = State.UNVERIFIED
+            return self._request(self.delta, self.previous_id)
+        if takes_incremental and self.previous_id and self.previous and self.previous.upstream == upstream:
+            return self._request(self.delta, self.previous_id)
+        return self._request(self.transcript.array(), None)
+
+    def _request(self, array: bytes, previous_id: str | None) -> bytes:
+        return join_object(request_fields(self.fields, array, previous_id))
+
+    def receive(self, payload: bytes) -> bytes | None:
+        """
+        Take one payload of the upstream.
+
+        Args:
+            payload: The raw bytes of one event.
+
+        Returns:
+            The frame to forward; None if there is none: not a JSON object, `[DONE]`, or after the end.
+
+        Raises:
+            RequestError: The upstream did not understand `previous_response_id`; report it to `fail`.
+        """
+        if self.state in ENDED or payload == DONE_MARKER:
+            return None
+        try:
+            head = read_head(payload)
+        except Malformed:
+            self.dropped += 1
+            return None
+        kind = head.type
+        if kind is None and bytes(head.error) not in (b"", b"null"):
+            kind = "error"  # some servers leave out the type
+        self.events += 1
+        self.received_bytes += len(payload)
+        self.last_event = kind
+        signal = SIGNALS.get(kind, Signal.EVENT)
+        if self.state is State.UNVERIFIED and signal is not Signal.GIVE_UP:
+            self._verify(head)
+        if signal is not Signal.EVENT or self.state is not State.OPEN:
+            self.state = TRANSITIONS[self.state, signal]
+        if signal is Signal.FINISH:
+            payload = self._with_output(payload, head)
+        elif kind == OUTPUT_ITEM_DONE:
+            self._collect(head)
+        elif kind == "error":
+            payload = wrapped_error(payload, head)
+        return self._dressed(payload, kind, head)
+
+    def receive_all(self, payloads: list[bytes]) -> list[bytes]:
+        """Take the payloads of one chunk; return the frames to forward, in order."""
+        return [frame for payload in payloads if (frame := self.receive(payload)) is not None]
+
+    def fail(self, error: ProxyError) -> bytes | None:
+        """
+        End the turn because of an error; a stream that closed early is told with all that was seen of it.
+
+        Returns:
+            The error frame; None if the turn has ended already.
+        """
+        if self.state in ENDED:
+            return None
+        self.state = TRANSITIONS[self.state, Signal.BREAK]
+        if isinstance(error, ClosedEarly):
+            error = ClosedEarly(self._account(error.message), headers=error.headers)
+        return error_frame(error, self.lane)
+
+    def committed(self) -> Known:
+        """
+        Return what the client may continue from, now that the turn is FINISHED.
+
+        Its transcript is None if what came before is held by the upstream only.
+        """
+        if self.transcript is None:
+            return Known(None, self.upstream)
+        base = after_compaction(self.transcript, split_array(self._output))
+        return Known(base.extended(self._output), self.upstream)
+
+    def _verify(self, head: Head) -> None:
+        response = bytes(head.response)
+        named = split_object(response).get("previous_response_id") if response[:1] == b"{" else None
+        if text_of(named) != self.previous_id:
+            raise not_found(self.previous_id or "")
+
+    def _collect(self, head: Head) -> None:
+        item = bytes(head.item)
+        if item[:1] == b"{":
+            self._items[len(self._items) if head.output_index is None else head.output_index] = item
+
+    def _with_output(self, payload: bytes, head: Head) -> bytes:
+        """Remember id and output of the terminal event; fill an empty output with the items that went by."""
+        response = bytes(head.response)
+        fields = split_object(response) if response[:1] == b"{" else {}
+        self.response_id = text_of(fields.get("id"))
+        output = fields.get("output", b"")
+        if is_array(output) and output[1:-1].strip():
+            self._output = output
+            return payload
+        if not self._items:
+            return payload
+        self._output = b"[" + b",".join([self._items[index] for index in sorted(self._items)]) + b"]"
+        if not fields:
+            return payload
+        # Agents SDKs read the tool calls from here and would lose them.
+        return replace_field(payload, "response", replace_field(response, "output", self._output))
+
+    def _dressed(self, payload: bytes, kind: str | None, head: Head) -> bytes:
+        renamed = self.dialect.renames.get(kind) if kind else None
+        if renamed:
+            payload = replace_field(payload, "type", encode(renamed))
+        if self._stream_id is not None:
+            if bytes(head.stream_id):
+                return replace_field(payload, "stream_id", self._stream_id)
+            return add_field(payload, "stream_id", self._stream_id)
+        return payload
+
+    def _account(self, cause: str) -> str:
+        seen = [f"{self.events} events", f"{self.received_bytes} bytes", f"last event {self.last_event or 'none'}"]
+        if self.dropped:
+            seen.append(f"{self.dropped} payloads that were not JSON objects")
+        if self.upstream_request_id:
+            seen.append(f"upstream request id {self.upstream_request_id}")
+        return f"stream closed before response.completed: {cause}; seen: {', '.join(seen)}"

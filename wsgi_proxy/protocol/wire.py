@@ -1,0 +1,229 @@
+"""
+Protocol JSON: the only module that decodes or encodes it.
+
+Values are handled as slices of the bytes they came in: numbers beyond 64 bits, escapes, key order and white space
+inside a value survive, because nothing is decoded that does not have to be. What is decoded is checked strictly:
+JSON as in :rfc:`8259`, UTF-8, no lone surrogates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+__all__ = [
+    "Fields",
+    "Head",
+    "ItemHead",
+    "Malformed",
+    "Raw",
+    "add_field",
+    "decode",
+    "encode",
+    "is_array",
+    "item_head",
+    "join_object",
+    "read_head",
+    "replace_field",
+    "split_array",
+    "split_object",
+    "text_of",
+]
+
+Fields = dict[str, bytes]
+
+# A value is found by its bytes, and those may occur elsewhere first; after this many misses the object is rebuilt.
+SPLICE_ATTEMPTS = 4
+
+
+class Head(msgspec.Struct):
+    """What a turn needs to know of an event; everything else in it is skipped over."""
+
+    type: str | None = None
+    output_index: int | None = None
+    item: Raw = Raw()
+    response: Raw = Raw()
+    error: Raw = Raw()
+    status: Raw = Raw()
+    stream_id: Raw = Raw()
+
+
+class ItemHead(msgspec.Struct):
+    """What a transcript needs to know of an item."""
+
+    type: str | None = None
+    role: str | None = None
+    id: str | None = None
+    call_id: str | None = None
+
+
+_objects = msgspec.json.Decoder(dict[str, Raw])
+_arrays = msgspec.json.Decoder(list[Raw])
+_heads = msgspec.json.Decoder(Head)
+_item_heads = msgspec.json.Decoder(ItemHead)
+_encoder = msgspec.json.Encoder()
+
+
+class Malformed(ValueError):
+    """Bytes are not the JSON that was expected; the message says what is wrong, in the words of the decoder."""
+
+
+def split_object(raw: bytes) -> Fields:
+    """
+    Split a JSON object into its fields, without decoding their values.
+
+    Args:
+        raw: One JSON text.
+
+    Returns:
+        The raw bytes of each value by key, in order. Of duplicate keys the last value wins.
+
+    Raises:
+        Malformed: Not UTF-8, not JSON, not an object, or nested too deeply.
+    """
+    try:
+        raw.isascii() or raw.decode()
+        return {key: bytes(value) for key, value in _objects.decode(raw).items()}
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"invalid UTF-8 at byte {exc.start}") from exc
+    except RecursionError as exc:
+        raise Malformed("nested too deeply") from exc
+    except msgspec.DecodeError as exc:
+        raise Malformed(_words_of(exc)) from exc
+
+
+def split_array(raw: bytes) -> list[bytes]:
+    """
+    Split a JSON array that is known to be one into the raw bytes of its elements.
+
+    Raises:
+        Malformed: It is not an array.
+    """
+    try:
+        return [bytes(value) for value in _arrays.decode(raw)]
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise Malformed(str(exc)) from exc
+
+
+def read_head(payload: bytes) -> Head:
+    """
+    Read what a turn needs to know of an event.
+
+    Args:
+        payload: The raw bytes of one event.
+
+    Returns:
+        The head. A field whose value is not of the expected type counts as absent.
+
+    Raises:
+        Malformed: As for `split_object`.
+    """
+    try:
+        payload.isascii() or payload.decode()
+        return _heads.decode(payload)
+    except msgspec.ValidationError:
+        return _lenient_head(payload)
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"invalid UTF-8 at byte {exc.start}") from exc
+    except RecursionError as exc:
+        raise Malformed("nested too deeply") from exc
+    except msgspec.DecodeError as exc:
+        raise Malformed(_words_of(exc)) from exc
+
+
+def _lenient_head(payload: bytes) -> Head:
+    fields = split_object(payload)
+    index = decode(fields.get("output_index", b"null"))
+    return Head(
+        type=text_of(fields.get("type")),
+        output_index=index if type(index) is int else None,
+        **{name: Raw(fields[name]) for name in ("item", "response", "error", "status", "stream_id") if name in fields},
+    )
+
+
+def item_head(raw: bytes) -> ItemHead:
+    """Read what a transcript needs to know of an item; fields of other types, or an item that is none, are absent."""
+    try:
+        return _item_heads.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        fields = split_object(raw)
+    except Malformed:
+        return ItemHead()
+    return ItemHead(**{name: text_of(fields.get(name)) for name in ("type", "role", "id", "call_id")})
+
+
+def decode(raw: bytes) -> Any:
+    """Decode a small value that is known to be JSON; None if it cannot be represented."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def encode(value: object) -> bytes:
+    """Encode a value of our own; bytes-like `Raw` values inside it are taken over as they are."""
+    return _encoder.encode(value)
+
+
+def text_of(raw: bytes | None) -> str | None:
+    """Return the text of a JSON string, None for anything else."""
+    value = decode(raw) if raw and raw[:1] == b'"' else None
+    return value if isinstance(value, str) else None
+
+
+def is_array(raw: bytes) -> bool:
+    """Tell if a value that is known to be JSON is an array."""
+    return raw[:1] == b"["
+
+
+def join_object(fields: Mapping[str, bytes]) -> bytes:
+    """Join raw values under their keys to one JSON object."""
+    return b"{" + b",".join([encode(key) + b":" + value for key, value in fields.items()]) + b"}"
+
+
+def add_field(raw: bytes, key: str, value: bytes) -> bytes:
+    """Add a field at the end of a JSON object that does not have it; all its bytes stay as they are."""
+    end = raw.rindex(b"}")
+    comma = b"" if raw[:end].rstrip().endswith(b"{") else b","
+    return b"".join((raw[:end], comma, encode(key), b":", value, raw[end:]))
+
+
+def replace_field(raw: bytes, key: str, value: bytes) -> bytes:
+    """
+    Give a field of a JSON object another value, or add the field; all other bytes stay as they are.
+
+    The old value is found by its bytes. Whether the right occurrence was found is checked by splitting the result.
+    """
+    fields = split_object(raw)
+    old = fields.get(key)
+    if old is None:
+        return add_field(raw, key, value)
+    wanted = {**fields, key: value}
+    for at in _occurrences(raw, old):
+        spliced = b"".join((raw[:at], value, raw[at + len(old) :]))
+        try:
+            if split_object(spliced) == wanted:
+                return spliced
+        except Malformed:
+            continue
+    return join_object(wanted)
+
+
+def _occurrences(raw: bytes, part: bytes) -> Iterable[int]:
+    at = raw.find(part)
+    for _ in range(SPLICE_ATTEMPTS):
+        if at < 0:
+            return
+        yield at
+        at = raw.find(part, at + 1)
+
+
+def _words_of(exc: msgspec.DecodeError) -> str:
+    if isinstance(exc, msgspec.ValidationError):
+        return "it is not a JSON object"
+    return str(exc).removeprefix("JSON is malformed: ")

@@ -1,0 +1,28 @@
+"""
+gunicorn's settings for production; read by `gunicorn` in this directory, or with `-c gunicorn.conf.py`.
+
+    WSGI_PROXY_UPSTREAM=http://127.0.0.1:8000/v1 gunicorn -c gunicorn.conf.py
+
+What belongs to the proxy (upstream, bind, workers, limits, timeouts) comes from wsgi-proxy.toml and from WSGI_PROXY_*
+in the environment. Everything else is gunicorn's: assign it below, or give it on the command line. To serve your own
+Flask application, into which the blueprint is mounted, name it: `gunicorn -c gunicorn.conf.py shop:app`.
+"""
+
+import os
+
+from wsgi_proxy.gateway.production import configuration
+from wsgi_proxy.settings import load
+
+globals().update(configuration(load(None, os.environ, {})))
+
+# The stock worker works as well; it is given this project's upgrade handler:
+# worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+
+# Load the application once, before the workers are forked; changed code then needs a full restart:
+# preload_app = True
+
+# One line for each request that is not a WebSocket:
+# accesslog = "-"
+
+# Behind a proxy on another host, so that its X-Forwarded-For and X-Forwarded-Proto are believed:
+# forwarded_allow_ips = "10.0.0.5"

@@ -1,0 +1,1 @@
+"""The client's side: gevent, gevent-websocket, Flask and gunicorn live here."""

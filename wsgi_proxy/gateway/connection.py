@@ -1,0 +1,209 @@
+"""
+One client's WebSocket: the sans-I/O core of websockets on a socket that has been upgraded already.
+
+gevent-websocket does the upgrade and hands over the socket. Its own frames are not used: they have no size limit,
+accept unmasked frames, and check UTF-8 byte by byte in Python.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from io import BufferedReader
+
+import gevent
+from gevent.lock import BoundedSemaphore
+from websockets.exceptions import InvalidState, PayloadTooBig
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from ..errors import ConnectionLost, RequestError
+from ..protocol.frames import error_frame
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 65536
+DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+class Connection:
+    """
+    A WebSocket connection after its handshake.
+
+    Reading never waits for writing: what the reader has to answer (pongs, close frames) is written by whoever is
+    writing already, or by a greenlet of its own.
+
+    Args:
+        sock: The upgraded socket.
+        reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake.
+        max_message_bytes: A longer message is answered 413 and closes the connection with 1009.
+        close_timeout: Seconds to wait for the other side at the end.
+    """
+
+    def __init__(
+        self, sock: socket.socket, reader: BufferedReader, *, max_message_bytes: int, close_timeout: float
+    ) -> None:
+        self._socket = sock
+        self._max_message_bytes = max_message_bytes
+        self._close_timeout = close_timeout
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes)
+        self._writing = BoundedSemaphore(1)
+        self._broken = False
+        self._parts: list[bytes] = []  # of a message whose last fragment has not come
+        self._is_text = True
+        self._early = _buffered(sock, reader)
+        _send_small_packets_at_once(sock)
+
+    def messages(self) -> Iterator[bytes]:
+        """
+        Yield each complete message, text or binary, until the client has left or broken the protocol.
+
+        Then call `finish`.
+        """
+        while not self._protocol.close_expected() and not self._broken:
+            self._take_in()
+            for frame in self._protocol.events_received():
+                if isinstance(frame, Frame) and frame.opcode in DATA:
+                    message = self._assembled(frame)
+                    if message is not None:
+                        yield message
+            self._answer()
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """
+        Send text messages, all in one write; wait until the socket has taken them.
+
+        Args:
+            frames: UTF-8 text.
+
+        Raises:
+            ConnectionLost: The connection is closing, or gone.
+        """
+        with self._writing:
+            try:
+                for frame in frames:
+                    self._protocol.send_text(frame)
+            except InvalidState as exc:
+                raise ConnectionLost("the client is leaving") from exc
+            self._flush()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Start the closing handshake; `finish` completes it."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+
+    def finish(self) -> None:
+        """Write what is left, wait for the client to close, for `close_timeout` at most; raises nothing."""
+        timeout = gevent.Timeout.start_new(self._close_timeout)
+        try:
+            with self._writing:
+                self._flush()
+            # Closing while bytes are unread would reset the connection, and the close frame might be lost.
+            while not self._broken and self._socket.recv(READ_BYTES):
+                pass
+        except (OSError, ConnectionLost):
+            pass
+        except gevent.Timeout as expired:
+            if expired is not timeout:
+                raise
+        finally:
+            timeout.close()
+
+    @property
+    def outcome(self) -> str:
+        """How the connection ended, for the log: close code and reason, and which side sent them first."""
+        protocol = self._protocol
+        if protocol.close_rcvd_then_sent:
+            return f"closed by the client: {protocol.close_rcvd}"
+        if protocol.close_sent is not None:
+            return f"closed by the proxy: {protocol.close_sent}"
+        return "the client left without a close frame"
+
+    def _take_in(self) -> None:
+        try:
+            data = self._early or self._socket.recv(READ_BYTES)
+        except OSError:
+            data = b""
+        self._early = b""
+        if not data:
+            self._protocol.receive_eof()
+            self._broken = True
+            return
+        self._protocol.receive_data(data)
+        if isinstance(self._protocol.parser_exc, PayloadTooBig):
+            self._explain_limit()
+
+    def _explain_limit(self) -> None:
+        error = RequestError(
+            f"the message is longer than {self._max_message_bytes} bytes (setting max_message_bytes)",
+            status=413,
+            code="message_too_big",
+        )
+        # The close frame is queued already, and the client has to see the reason first.
+        explanation = Frame(Opcode.TEXT, error_frame(error)).serialize(mask=False)
+        self._protocol.writes.insert(0, explanation)
+
+    def _assembled(self, frame: Frame) -> bytes | None:
+        """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        self._parts.append(bytes(frame.data))
+        if not frame.fin:
+            return None
+        message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        if self._is_text and not message.isascii():
+            try:
+                message.decode()
+            except UnicodeDecodeError as exc:
+                if self._protocol.state is State.OPEN:
+                    self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+                return None
+        return message
+
+    def _answer(self) -> None:
+        # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.
+        if self._protocol.writes and not self._writing.locked():
+            gevent.spawn(self._flush_alone)
+
+    def _flush_alone(self) -> None:
+        with suppress(ConnectionLost), self._writing:  # the reader sees it too
+            self._flush()
+
+    def _flush(self) -> None:
+        while writes := self._protocol.data_to_send():
+            if self._broken:
+                raise ConnectionLost("the client has left")
+            try:
+                data = b"".join(writes)
+                if data:
+                    self._socket.sendall(data)
+                if SEND_EOF in writes:
+                    self._socket.shutdown(socket.SHUT_WR)
+            except OSError as exc:
+                self._broken = True
+                raise ConnectionLost("the client has left") from exc
+            except BaseException:
+                self._broken = True  # a frame may have been written in part
+                raise
+
+
+def _buffered(sock: socket.socket, reader: BufferedReader) -> bytes:
+    """Return what the HTTP server has read beyond the handshake, without waiting for more."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        waiting = len(reader.peek())
+        return reader.read1(waiting) if waiting else b""
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(timeout)
+
+
+def _send_small_packets_at_once(sock: socket.socket) -> None:
+    with suppress(OSError):  # not a TCP socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,125 @@
+"""The greenlets of one connection: a reader that never stops reading, and one for each lane that has work."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+
+from gevent.pool import Group
+
+from ..errors import ClosedEarly, ConnectionLost, ProxyError
+from ..protocol.session import Answer, Session, Work
+from ..protocol.turn import Turn
+from ..upstream.http import HTTPUpstream
+from .connection import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """
+    One session on its way between a client and an upstream.
+
+    Args:
+        name: Of the session, for the log.
+        connection: The client's.
+        session: Its state.
+        upstream: What executes its turns.
+        headers: Of its upstream requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connection: Connection,
+        session: Session,
+        upstream: HTTPUpstream,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._name = name
+        self._connection = connection
+        self._session = session
+        self._upstream = upstream
+        self._headers = headers
+        self._lanes = Group()
+        self._turns = 0
+
+    def run(self) -> None:
+        """Serve the client until it leaves; then whatever still runs for it is cancelled."""
+        started = time.monotonic()
+        try:
+            for message in self._connection.messages():
+                self._begin(self._session.receive(message))
+        finally:
+            # A killed greenlet closes its upstream response on its way out.
+            self._lanes.kill()
+            self._connection.finish()
+            log.info(
+                "session %s closed after %.1f s and %d turns: %s",
+                self._name,
+                time.monotonic() - started,
+                self._turns,
+                self._connection.outcome,
+            )
+
+    def _begin(self, works: Iterable[Work]) -> None:
+        for work in works:
+            self._lanes.spawn(self._carry_out, work)
+
+    def _carry_out(self, work: Work) -> None:
+        try:
+            if isinstance(work, Answer):
+                self._deliver(work, work.frames, ended=True)
+            else:
+                self._turns += 1
+                self._execute(work)
+        except ConnectionLost:
+            log.debug("session %s: the client left before it got everything", self._name)
+
+    def _execute(self, turn: Turn) -> None:
+        try:
+            self._stream(turn)
+        except ConnectionLost:
+            raise
+        except ProxyError as error:
+            self._fail(turn, error)
+        except Exception:
+            log.exception("session %s: a turn failed because of a bug", self._name)
+            self._fail(turn, ProxyError("the proxy failed on this turn; its log has the details"))
+
+    def _stream(self, turn: Turn) -> None:
+        request = turn.request_for(self._upstream.name, self._upstream.takes_incremental_input)
+        with self._upstream.execute(request, self._headers) as events:
+            turn.upstream_request_id = events.request_id
+            for payloads in events:
+                frames = turn.receive_all(payloads)
+                if frames:
+                    self._deliver(turn, frames, ended=turn.over)
+                if turn.over:
+                    self._note(turn)
+                    events.drain()
+                    return
+        raise ClosedEarly("the upstream ended the stream")
+
+    def _fail(self, turn: Turn, error: ProxyError) -> None:
+        frame = turn.fail(error)
+        if frame is not None:
+            log.warning("session %s: turn on %r failed with %d: %r", self._name, turn.model, error.status, str(error))
+            self._deliver(turn, [frame], ended=True)
+
+    def _deliver(self, work: Work, frames: list[bytes], *, ended: bool) -> None:
+        """Send frames; the last ones of a piece of work are sent after its commit, for the client may be quick."""
+        following = self._session.finish(work) if ended else []
+        self._connection.send(frames)
+        self._begin(following)
+
+    def _note(self, turn: Turn) -> None:
+        if turn.dropped:
+            log.warning(
+                "session %s: %d payloads of the upstream were not JSON objects and were dropped",
+                self._name,
+                turn.dropped,
+            )
+        log.debug("session %s: turn on %r ended with %s", self._name, turn.model, turn.last_event)

@@ -1,0 +1,56 @@
+"""Which headers of the client's upgrade request go upstream."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+FORWARDED = frozenset(
+    (
+        "session-id",
+        "thread-id",
+        "x-client-request-id",
+        "originator",
+        "user-agent",
+        "openai-organization",
+        "openai-project",
+    )
+)
+FORWARDED_PREFIX = "x-codex-"
+
+# "field-value = *( field-content )": visible characters, space, tab and obs-text, as in RFC 9110, section 5.5.
+_CARRIED = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return what goes upstream of a client's headers.
+
+    Args:
+        headers: Names in lower case; values as latin-1 text, the way WSGI carries bytes.
+
+    Returns:
+        The forwarded ones, without those whose text HTTP cannot carry.
+    """
+    chosen = {
+        name: value.strip() for name, value in headers.items() if name in FORWARDED or name.startswith(FORWARDED_PREFIX)
+    }
+    return {name: value for name, value in chosen.items() if _can_be_carried(name, value)}
+
+
+def authorization(headers: Mapping[str, str], api_key: str | None) -> dict[str, str]:
+    """Return the `authorization` header: the upstream's own key, or the client's if none is configured."""
+    if api_key is not None:
+        return {"authorization": f"Bearer {api_key}"}
+    value = headers.get("authorization", "").strip()
+    return {"authorization": value} if value and _can_be_carried("authorization", value) else {}
+
+
+def _can_be_carried(name: str, value: str) -> bool:
+    if _CARRIED.fullmatch(value):
+        return True
+    log.debug("header %s of the client is not forwarded: HTTP cannot carry its text", name)
+    return False

@@ -1,0 +1,357 @@
+"""
+The executor for upstreams that speak HTTP with server-sent events.
+
+One request in, payload bytes out. requests, urllib3 and http.client raise many errors for few causes; they become
+ours here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import requests.adapters
+import urllib3.exceptions
+
+from .. import __version__
+from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
+from ..protocol.rejection import first_line, is_page, rejection
+from ..protocol.sse import Decoder
+from ..settings import Settings, UpstreamSettings
+from .headers import authorization, forwarded
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 65536
+ERROR_BODY_BYTES = 65536
+ERROR_BODY_SECONDS = 10.0
+# What may follow a terminal event (`[DONE]`, the last chunk) before the connection is not worth waiting for.
+TAIL_BYTES = 4096
+TAIL_SECONDS = 0.5
+PROBE_SECONDS = 10.0
+
+
+# The most telling cause comes first.
+WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+    (ConnectionResetError, "the upstream reset the connection"),
+    (socket.gaierror, "its host name has no address"),
+    (ssl.SSLCertVerificationError, "its certificate is not trusted"),
+    ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the body was cut off"),
+)
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """
+    Counts the connections it makes, to tell a kept one from a new one.
+
+    Attributes:
+        connected: How many there were so far.
+    """
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
+        self.connected = 0
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if not hasattr(pool, "counting"):
+            pool.counting = True
+            pool.ConnectionCls = self._counted(pool.ConnectionCls)
+        return pool
+
+    def _counted(self, kind: type[Any]) -> type[Any]:
+        # The pool's own count does not tell: it makes new connections with old objects.
+        def connect(connection: Any) -> None:
+            kind.connect(connection)
+            self.connected += 1
+
+        return type(kind.__name__, (kind,), {"connect": connect})
+
+
+class Session(requests.Session):
+    """A pool of connections to one upstream that carries nothing over from one request to the next."""
+
+    def __init__(self, adapter: Adapter, proxy_url: str | None) -> None:
+        super().__init__()
+        self.trust_env = False  # the environment's proxies, and .netrc, which would replace Authorization
+        self.headers.clear()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        if proxy_url:
+            self.proxies = {"http": proxy_url, "https": proxy_url}
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        """Follow no redirect, and do not look at where it leads."""
+        return
+
+
+class HTTPUpstream:
+    """
+    An upstream, as one worker sees it.
+
+    Args:
+        upstream: Where it is and what it can do.
+        settings: Timeouts and limits.
+    """
+
+    def __init__(self, upstream: UpstreamSettings, settings: Settings) -> None:
+        self.name = upstream.name
+        self.takes_incremental_input = upstream.takes_incremental_input
+        self.url = f"{upstream.base_url}/responses"
+        self._api_key = upstream.api_key
+        self._settings = settings
+        self._adapter = Adapter(settings.connection_pool)
+        self._session = Session(self._adapter, upstream.proxy_url)
+
+    def headers_for(self, client: Mapping[str, str]) -> dict[str, str]:
+        """
+        Return the request headers of a session; they are the same for all its turns.
+
+        Args:
+            client: The headers of its upgrade request: names in lower case, values as latin-1 text.
+        """
+        return {
+            "user-agent": f"wsgi-proxy/{__version__}",
+            **forwarded(client),
+            **authorization(client, self._api_key),
+            "content-type": "application/json",
+            "accept": "text/event-stream",
+            "accept-encoding": "identity",
+        }
+
+    def probe(self) -> str:
+        """
+        Ask the upstream for its models, to see whether it is there.
+
+        Returns:
+            What was tried and what answered, in words.
+
+        Raises:
+            UpstreamError: It cannot be reached, or what answered is no such API; the message says what was tried.
+        """
+        url = self.url.removesuffix("/responses") + "/models"
+        try:
+            timeouts = (self._settings.connect_timeout, PROBE_SECONDS)
+            response = self._session.get(url, headers=authorization({}, self._api_key), timeout=timeouts, stream=True)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
+            raise Unreachable(f"GET {url}: {_words(list(_causes(exc)))}; turns fail until it answers") from exc
+        with response:
+            if is_page(response.headers, b"") or response.status_code in (301, 302, 307, 308, 404, 405):
+                raise ProtocolFault(
+                    f"GET {url} answered {response.status_code} {response.headers.get('content-type', '')!r}; "
+                    "base_url has to be the address below which /responses is found, usually ending in /v1"
+                )
+            return f"GET {url} answered {response.status_code}"
+
+    @contextmanager
+    def execute(self, request: bytes, headers: Mapping[str, str]) -> Iterator[EventStream]:
+        """
+        Send a request and give access to its events; at the end the response is closed, whatever happened.
+
+        Args:
+            request: The JSON body.
+            headers: What `headers_for` returned.
+
+        Raises:
+            UpstreamError: Nothing that could be streamed came back.
+        """
+        deadline = time.monotonic() + self._settings.first_event_timeout
+        response = self._post(request, headers)
+        try:
+            if response.status_code >= 300:
+                raise self._refusal(response)
+            if is_page(response.headers, b""):
+                raise self._page(response)
+            yield EventStream(response, self._settings, deadline)
+        finally:
+            response.close()
+
+    def _post(self, request: bytes, headers: Mapping[str, str]) -> requests.Response:
+        timeouts = (self._settings.connect_timeout, self._settings.first_event_timeout)
+        while True:
+            connected = self._adapter.connected
+            try:
+                return self._session.post(
+                    self.url, data=request, headers=headers, timeout=timeouts, stream=True, allow_redirects=False
+                )
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
+                # A kept connection that the upstream closed while it was idle; the request was not looked at.
+                if self._adapter.connected == connected and _was_closed(exc):
+                    continue
+                raise self._mapped(exc) from exc
+
+    def _mapped(self, exc: Exception) -> UpstreamError:
+        causes = list(_causes(exc))
+        if isinstance(exc, requests.ConnectTimeout):
+            return TimedOut(
+                f"no connection to the upstream {self.name!r} within {self._settings.connect_timeout:g} s "
+                "(setting connect_timeout)"
+            )
+        if isinstance(exc, requests.Timeout):
+            return _no_event(self._settings)
+        if _was_closed(exc):
+            return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
+        if any(isinstance(cause, http.client.HTTPException) for cause in causes):
+            log.warning("upstream %s did not answer with HTTP: %r", self.name, causes[-1])
+            return ProtocolFault(f"the upstream {self.name!r} did not answer with HTTP")
+        log.warning("upstream %s cannot be reached at %s: %r", self.name, self.url, causes[-1])
+        return Unreachable(f"the upstream {self.name!r} cannot be reached: {_words(causes)}")
+
+    def _refusal(self, response: requests.Response) -> UpstreamError:
+        body = EventStream.beginning(response)
+        error = rejection(response.status_code, response.headers, body)
+        log.info("upstream %s answered %d: %r", self.name, response.status_code, first_line(body))
+        return error
+
+    def _page(self, response: requests.Response) -> UpstreamError:
+        line = first_line(EventStream.beginning(response))
+        log.warning("upstream %s answered with a page instead of events: %r", self.name, line)
+        return ProtocolFault(f"the upstream {self.name!r} answered with an HTML page instead of events")
+
+
+class EventStream:
+    """
+    The events of one response.
+
+    Args:
+        response: With its body still to be read.
+        settings: Timeouts and limits.
+        deadline: When the first event must have come, by the monotonic clock.
+
+    Attributes:
+        request_id: The upstream's `x-request-id`; None if it sent none.
+    """
+
+    def __init__(self, response: requests.Response, settings: Settings, deadline: float) -> None:
+        self.request_id = response.headers.get("x-request-id")
+        self._raw = response.raw
+        self._socket = _socket_of(response)
+        self._settings = settings
+        self._deadline: float | None = deadline
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        """
+        Yield the payloads of each chunk, as they arrive, until the body ends.
+
+        Raises:
+            TimedOut: No event came before the deadline, or nothing at all came for `gap_timeout`.
+            ClosedEarly: The body broke off.
+            ProtocolFault: A line or an event is longer than `max_event_bytes`.
+        """
+        decoder = Decoder(self._settings.max_event_bytes)
+        while chunk := self._read():
+            payloads = decoder.feed(chunk)
+            if payloads:
+                self._expect_gaps()
+                yield payloads
+        yield decoder.close()
+
+    def drain(self) -> None:
+        """
+        Read what follows the terminal event, so that the connection can be used again.
+
+        A tail that is long or does not come is not waited for; closing the response then closes the connection.
+        """
+        deadline = time.monotonic() + TAIL_SECONDS
+        seen = 0
+        try:
+            while seen < TAIL_BYTES:
+                self._wait_at_most(deadline - time.monotonic())
+                chunk = self._raw.read1(READ_BYTES, decode_content=False)
+                if not chunk:
+                    return
+                seen += len(chunk)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+
+    @staticmethod
+    def beginning(response: requests.Response) -> bytes:
+        """Return the first bytes of a body that holds no events, as far as they come in reasonable time."""
+        sock = _socket_of(response)
+        deadline = time.monotonic() + ERROR_BODY_SECONDS
+        body = b""
+        try:
+            while len(body) < ERROR_BODY_BYTES:
+                if sock:
+                    sock.settimeout(max(deadline - time.monotonic(), 0.001))
+                chunk = response.raw.read1(ERROR_BODY_BYTES, decode_content=False)
+                if not chunk:
+                    break
+                body += chunk
+        except (urllib3.exceptions.HTTPError, OSError):
+            pass
+        return body
+
+    def _read(self) -> bytes:
+        if self._deadline is not None:
+            self._wait_at_most(self._deadline - time.monotonic())
+        try:
+            return self._raw.read1(READ_BYTES, decode_content=False)
+        except urllib3.exceptions.ReadTimeoutError as exc:
+            raise self._silence() from exc
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
+            raise ClosedEarly(_words(list(_causes(exc)))) from exc
+
+    def _expect_gaps(self) -> None:
+        if self._deadline is not None:
+            self._deadline = None
+            self._wait_at_most(self._settings.gap_timeout)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        if self._socket is not None:
+            self._socket.settimeout(max(seconds, 0.001))
+
+    def _silence(self) -> TimedOut:
+        if self._deadline is not None:
+            return _no_event(self._settings)
+        return TimedOut(f"the upstream sent nothing for {self._settings.gap_timeout:g} s (setting gap_timeout)")
+
+
+def _no_event(settings: Settings) -> TimedOut:
+    return TimedOut(
+        f"the upstream sent no event within {settings.first_event_timeout:g} s (setting first_event_timeout)"
+    )
+
+
+def _socket_of(response: requests.Response) -> socket.socket | None:
+    """Return the socket below a response; None if its body has ended already. No library offers it publicly."""
+    reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
+    return getattr(getattr(reader, "raw", None), "_sock", None)
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it wraps, outermost first; requests and urllib3 keep causes in several places."""
+    seen: set[int] = set()
+    pending: list[object] = [exc]
+    while pending:
+        found = pending.pop(0)
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            pending += [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
+
+
+def _was_closed(exc: Exception) -> bool:
+    """Tell if an established connection was closed by the other side."""
+    closed = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+    return any(isinstance(cause, closed) for cause in _causes(exc))
+
+
+def _words(causes: list[BaseException]) -> str:
+    """Say a cause in words, without the addresses and object names that libraries put there."""
+    if any("int() with base 16" in str(cause) for cause in causes if type(cause) is ValueError):
+        return "a chunk of the body has no valid length"
+    for kinds, words in WORDS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return words
+    spoken = [cause.strerror.lower() for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return spoken[0] if spoken else type(causes[-1]).__name__

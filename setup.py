@@ -61,7 +61,9 @@ setup(
             "openai-agents>=0.24",
             "pytest>=8.3",
             "ruff>=0.17",
+            "trustme>=1.2",
             "types-gevent",
+            "types-requests",
         ],
     },
     entry_points={

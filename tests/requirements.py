@@ -1,4 +1,4 @@
-"""What a test needs beyond Python: missing, it is skipped on a user's machine and fails where nothing may be missing."""
+"""What a test needs beyond Python: without it, it is skipped on a user's machine and fails where CI=true."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import select
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
 from types import TracebackType
+from typing import Self
 
 WAIT_SECONDS = 20.0
 POLL_SECONDS = 0.01
@@ -85,7 +87,7 @@ class ScriptedUpstream:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.seen: list[Received] = []
 
-    def __enter__(self) -> ScriptedUpstream:
+    def __enter__(self) -> Self:
         self._threads[0].start()
         return self
 
@@ -245,6 +247,22 @@ def until_close(
     yield from steps
     if not steps or not isinstance(steps[-1], End):
         yield End.CLOSE
+
+
+def pieces_of(raw: bytes) -> dict[str, list[bytes]]:
+    """Return the same bytes in the pieces in which they may arrive, by the name of the way in which they are cut."""
+    ends = [at + 1 for at, byte in enumerate(raw) if byte in b"\r\n"]
+    return {
+        "whole": [raw],
+        "byte by byte": [raw[at : at + 1] for at in range(len(raw))],
+        "cut after each line end": cut(raw, ends),
+        "cut before each line end": cut(raw, [end - 1 for end in ends]),
+    }
+
+
+def cut(raw: bytes, places: list[int]) -> list[bytes]:
+    """Return the pieces between some rising places; some may be empty."""
+    return [raw[start:end] for start, end in itertools.pairwise((0, *places, len(raw)))]
 
 
 def _end(client: socket.socket, end: End) -> None:

@@ -17,8 +17,8 @@ Imports point down only; a test walks them.
     requests: one request in, payload bytes out; foreign errors become ours here.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions.
-`settings`, `errors`
-    One table of settings; one tree of exceptions. Everything may import them.
+`settings`, `values`, `errors`
+    One table of settings, and how their values are read; one tree of exceptions. Everything may import them.
 `demo`
     An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
 

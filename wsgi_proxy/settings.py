@@ -133,7 +133,7 @@ SETTINGS = (
     Setting("named_lanes", whole(0), "32", "per connection", "Different `stream_id` that a client can use."),
     Setting("connect_timeout", DURATION, "10s", "seconds", "Time to connect to the upstream."),
     Setting("first_event_timeout", DURATION, "600s", "seconds", "Time from a request to its first event."),
-    Setting("gap_timeout", DURATION, "300s", "seconds", "Time between two events of a turn."),
+    Setting("gap_timeout", DURATION, "300s", "seconds", "Longest silence of the upstream after its first event."),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
     Setting("graceful_timeout", DURATION, "30s", "seconds", "Time for running turns to finish when the server stops."),
     Setting(
@@ -359,16 +359,17 @@ def _closest(name: str, known: Iterable[str]) -> str:
 
 
 def described(settings: Settings) -> list[tuple[str, str, str]]:
-    """Return name, value and source of every setting and upstream as text that may be shown."""
+    """Return name, value and source of every setting, and of the `[[upstreams]]` tables, as text that may be shown."""
     rows = [
         (setting.name, setting.show(getattr(settings, setting.name)), settings.sources.get(setting.name, "default"))
         for setting in SETTINGS
     ]
+    if settings.upstream:  # it is the only one, and shown
+        return rows
     for index, upstream in enumerate(settings.upstreams):
-        source = settings.sources.get("upstream" if settings.upstream else "upstreams", "default")
         for setting in UPSTREAM_SETTINGS[:-1]:
-            name = f"upstreams[{index}].{setting.name}"
-            rows.append((name, setting.show(getattr(upstream, setting.name)), source))
+            value = setting.show(getattr(upstream, setting.name))
+            rows.append((f"upstreams[{index}].{setting.name}", value, settings.sources.get("upstreams", "default")))
     return rows
 
 

@@ -100,7 +100,11 @@ class TestUpstream:
 class TestProcesses:
     def test_both(self) -> None:
         """Both run as long as the block lasts, on free ports, and nobody listens there afterwards."""
-        with upstream_process("--mode", "incomplete") as upstream_url, proxy_process(upstream_url) as proxy_url:
+        env = without_settings()
+        with (
+            upstream_process(env=env) as upstream_url,
+            proxy_process(upstream_url, "--workers", "2", env=env) as proxy_url,
+        ):
             assert 200 == fetch("GET", f"{upstream_url}/models")[0]
             assert 426 == fetch("GET", f"{proxy_url}/responses")[0]
 
@@ -111,15 +115,18 @@ class TestProcesses:
     def test_failing_start(self) -> None:
         """A process that does not start is an error with its last words."""
         with (
-            pytest.raises(ProxyError, match="wsgi-proxy upstream ended with status 2: .*unknown mode 'nope'"),
-            upstream_process("--mode", "nope"),
+            pytest.raises(ProxyError, match=r"wsgi-proxy upstream ended with status 2: .*unknown mode 'nope'"),
+            upstream_process("--mode", "nope", env=without_settings()),
         ):
             pass
 
     def test_port_in_use(self, upstream: UpstreamProcess) -> None:
         """A port that is taken is named."""
         bind = urlsplit(upstream.url).netloc
-        with pytest.raises(ProxyError, match=f"cannot listen on {bind}"), upstream_process(bind=bind):
+        with (
+            pytest.raises(ProxyError, match=f"cannot listen on {bind}: Address already in use"),
+            upstream_process(bind=bind, env=without_settings()),
+        ):
             pass
 
 
@@ -155,7 +162,7 @@ class Terminal:
             stdout=terminal,
             stderr=terminal,
             env={**without_settings(), "TERM": "dumb"},
-            preexec_fn=lambda: _take_terminal(terminal),  # noqa: PLW1509 - this process has no thread of its own
+            preexec_fn=lambda: _take_terminal(terminal),  # noqa: PLW1509 - nothing else takes a terminal
         )
         os.close(terminal)
 

@@ -50,6 +50,7 @@ FAULTS: list[tuple[str, list[Step], int, str]] = [
     ("a redirect", [*sized(b"", status=307, location="http://127.0.0.1:9/")], 502, "redirect"),
     ("an endless line", [*chunked(CREATED, b"data: " + b"x" * 2 * EVENT_LIMIT, End.CLOSE)], 502, "max_event_bytes"),
     ("bytes that are not UTF-8", [*chunked(b'data: {"type":"\xff"}\n\n')], 408, "1 payloads that were not JSON"),
+    ("compression", [*chunked(b"\x1f\x8b", content_encoding="gzip")], 502, "compressed"),
     ("nothing", [*chunked()], 408, "0 events, 0 bytes, last event none"),
     ("status 204", [*sized(status=204)], 408, "0 events"),
     ("an orderly end too early", [*chunked(CREATED)], 408, "1 events, 58 bytes, last event response.created"),

@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from websockets.speedups import apply_mask
+
 SECONDS = 10.0
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 
@@ -95,7 +97,14 @@ class RawClient:
         return struct.unpack("!H", data[:2])[0] if opcode == CLOSE else 1006
 
 
-def frame(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True, size: int | None = None) -> bytes:
+def frame(
+    opcode: int,
+    payload: bytes,
+    *,
+    fin: bool = True,
+    masked: bool = True,
+    size: int | None = None,
+) -> bytes:
     """Return one frame; `size` is what its header claims, where that is not the length of the payload."""
     size = len(payload) if size is None else size
     flag = 0x80 if masked else 0
@@ -105,9 +114,9 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True,
         length = bytes([flag | 126]) + struct.pack("!H", size)
     else:
         length = bytes([flag | 127]) + struct.pack("!Q", size)
-    key = b"\x11\x22\x33\x44" if masked else b""
-    body = bytes(byte ^ key[index % 4] for index, byte in enumerate(payload)) if masked else payload
-    return bytes([(0x80 if fin else 0) | opcode]) + length + key + body
+    key = b"\x11\x22\x33\x44"
+    head = bytes([(0x80 if fin else 0) | opcode]) + length
+    return head + key + apply_mask(payload, key) if masked else head + payload
 
 
 def create(text: str = "hello", **fields: Any) -> dict[str, Any]:

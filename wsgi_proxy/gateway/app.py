@@ -64,7 +64,7 @@ def create_blueprint(settings: Settings | None = None) -> Blueprint:
     for path in PATHS:
         # Werkzeug matches an upgrade request only with a rule that says so.
         blueprint.add_url_rule(path, "converse", bridge.converse, websocket=True)
-        blueprint.add_url_rule(path, "upgrade_required", _upgrade_required, methods=["GET"])
+        blueprint.add_url_rule(path, "upgrade_required", _upgrade_required, methods=["GET", "POST"])
     return blueprint
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from gevent import monkey
@@ -43,7 +44,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_connections": 10000,
         # A worker that gives its master no sign of life for so many seconds is replaced; ours is never busy for one.
         "timeout": 60,
-        "graceful_timeout": int(settings.graceful_timeout),
+        "graceful_timeout": math.ceil(settings.graceful_timeout),
         "loglevel": settings.log_level,
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,

@@ -16,8 +16,8 @@ class Dialect:
         renames: Event types that are changed on their way to the client.
         finished: The type of the terminal event that the proxy writes itself.
         create_merges: A `response.create` without an id continues the lane's last turn.
-        create_inherits: Fields of the last request that a `response.create` which continues takes over.
-        append_inherits: The same for `response.append`; None means every field.
+        create_inherits: Fields of the last request that a `response.create` takes over if it continues and lacks them;
+            a `response.append` takes over every field.
         text_continues: A plain string is accepted as the input of a continuation.
     """
 
@@ -26,7 +26,6 @@ class Dialect:
     finished: str
     create_merges: bool
     create_inherits: tuple[str, ...]
-    append_inherits: tuple[str, ...] | None
     text_continues: bool
 
 
@@ -38,7 +37,6 @@ V2 = Dialect(
     finished="response.completed",
     create_merges=False,
     create_inherits=(),
-    append_inherits=None,
     text_continues=True,
 )
 
@@ -49,7 +47,6 @@ V1 = Dialect(
     finished="response.done",
     create_merges=True,
     create_inherits=("model", "instructions"),
-    append_inherits=("model", "instructions"),
     text_continues=False,
 )
 

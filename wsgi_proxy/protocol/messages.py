@@ -57,7 +57,7 @@ def parse(raw: bytes) -> Message:
     try:
         fields = split_object(raw)
     except Malformed as exc:
-        raise RequestError(f"the message is not a valid JSON object: {exc}", code="invalid_json") from exc
+        raise invalid_json(exc) from exc
     message = Message(
         type=_plain(fields.get("type")),
         lane=_lane(fields.get("stream_id")),
@@ -68,6 +68,11 @@ def parse(raw: bytes) -> Message:
     for name in STRIPPED:
         fields.pop(name, None)
     return message
+
+
+def invalid_json(exc: Malformed) -> RequestError:
+    """Make the error for a message that cannot be read."""
+    return RequestError(f"the message is not a valid JSON object: {exc}", code="invalid_json")
 
 
 def _plain(raw: bytes | None) -> str:

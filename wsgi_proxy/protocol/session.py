@@ -30,6 +30,7 @@ from .frames import error_frame, prewarm_frames
 from .messages import APPEND, CREATE, Message
 from .transcript import EMPTY, Known, KnownResponses, Transcript, replaces, without_resent
 from .turn import State, Turn, not_found
+from .wire import Malformed
 
 
 class Holder(Enum):
@@ -85,7 +86,7 @@ class Last:
 
     Attributes:
         known: What it left to continue from.
-        fields: The fields of its request but `input`, raw.
+        fields: The fields of its request, raw; `input` is empty.
         response_id: Its id, where it has one.
     """
 
@@ -222,7 +223,8 @@ class Session:
                 raise message
             turn = self._turn_for(lane, message)
             return self._prewarm(turn) if message.prewarm else turn
-        except RequestError as error:
+        except (RequestError, Malformed) as exc:
+            error = messages.invalid_json(exc) if isinstance(exc, Malformed) else exc
             return Answer(lane.name, [error_frame(error, lane.name)])
 
     def _turn_for(self, lane: Lane, message: Message) -> Turn:
@@ -252,12 +254,12 @@ class Session:
         if lane.last is None:
             return message.fields
         last = lane.last.fields
-        names = self.dialect.create_inherits if message.type == CREATE else self.dialect.append_inherits
-        if names is None:
+        if message.type == APPEND:
+            # Differs from the reference, which takes over model and instructions only: tools and store would be lost.
             return {**last, **message.fields}
         # A key that is present counts, also with null or "" (reference).
-        missing = {name: last[name] for name in names if name in last and name not in message.fields}
-        return {**message.fields, **missing}
+        names = [name for name in self.dialect.create_inherits if name in last and name not in message.fields]
+        return {**message.fields, **{name: last[name] for name in names}}
 
     def _turn(
         self,
@@ -270,12 +272,11 @@ class Session:
     ) -> Turn:
         model = messages.model_of(fields)
         transcript = None if before is None else before.extended(without_resent(before, delta))
-        others = {name: value for name, value in fields.items() if name != "input"}
         return Turn(
             lane=lane.name,
             dialect=self.dialect,
             model=model,
-            fields=others,
+            fields={**fields, "input": messages.EMPTY_ARRAY},  # keeps its place, not its items
             delta=delta,
             transcript=transcript,
             previous_id=previous_id,

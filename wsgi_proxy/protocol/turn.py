@@ -100,7 +100,7 @@ class Turn:
     Args:
         lane: `stream_id`; None for the default lane.
         dialect: The rules of the client.
-        fields: The request's fields but `input`, raw, inherited ones included.
+        fields: The request's fields, raw, inherited ones included; `input` is empty.
         delta: The new items, a JSON array.
         transcript: Everything up to and including the new items; None if only the upstream holds what came before.
         previous_id: The response that is continued, where there is one.
@@ -119,6 +119,7 @@ class Turn:
     __slots__ = (
         "_items",
         "_output",
+        "_result",
         "_stream_id",
         "delta",
         "dialect",
@@ -169,6 +170,7 @@ class Turn:
         self._stream_id = None if lane is None else encode(lane)
         self._items: dict[int, bytes] = {}
         self._output = b"[]"
+        self._result: Transcript | None = None
 
     @property
     def over(self) -> bool:
@@ -215,28 +217,35 @@ class Turn:
         if self.state in ENDED or payload == DONE_MARKER:
             return None
         try:
-            head = read_head(payload)
+            return self._frame_for(payload)
         except Malformed:
             self.dropped += 1
             return None
+
+    def _frame_for(self, payload: bytes) -> bytes:
+        size = len(payload)
+        head = read_head(payload)
         kind = head.type
         if kind is None and bytes(head.error) not in (b"", b"null"):
             kind = "error"  # some servers leave out the type
-        self.events += 1
-        self.received_bytes += len(payload)
-        self.last_event = kind
         signal = SIGNALS.get(kind, Signal.EVENT)
         if self.state is State.UNVERIFIED and signal is not Signal.GIVE_UP:
             self._verify(head)
-        if signal is not Signal.EVENT or self.state is not State.OPEN:
-            self.state = TRANSITIONS[self.state, signal]
         if signal is Signal.FINISH:
             payload = self._with_output(payload, head)
+            self._result = self._continued()
         elif kind == OUTPUT_ITEM_DONE:
             self._collect(head)
         elif kind == "error":
             payload = wrapped_error(payload, head)
-        return self._dressed(payload, kind, head)
+        frame = self._dressed(payload, kind, head)
+        # Nothing above this line is final, because each look at the payload may find that it is malformed.
+        if signal is not Signal.EVENT or self.state is not State.OPEN:
+            self.state = TRANSITIONS[self.state, signal]
+        self.events += 1
+        self.received_bytes += size
+        self.last_event = kind
+        return frame
 
     def receive_all(self, payloads: list[bytes]) -> list[bytes]:
         """Take the payloads of one chunk; return the frames to forward, in order."""
@@ -262,10 +271,12 @@ class Turn:
 
         Its transcript is None if what came before is held by the upstream only.
         """
+        return Known(self._result, self.upstream)
+
+    def _continued(self) -> Transcript | None:
         if self.transcript is None:
-            return Known(None, self.upstream)
-        base = after_compaction(self.transcript, split_array(self._output))
-        return Known(base.extended(self._output), self.upstream)
+            return None
+        return after_compaction(self.transcript, split_array(self._output)).extended(self._output)
 
     def _verify(self, head: Head) -> None:
         response = bytes(head.response)

@@ -66,6 +66,10 @@ _heads = msgspec.json.Decoder(Head)
 _item_heads = msgspec.json.Decoder(ItemHead)
 _encoder = msgspec.json.Encoder()
 
+# How deep a value may be nested depends on how deep the stack is already: a second look can fail where the first
+# did not. So whoever looks again has to expect Malformed, too.
+FAULTS = (UnicodeDecodeError, RecursionError, msgspec.DecodeError)
+
 
 class Malformed(ValueError):
     """Bytes are not the JSON that was expected; the message says what is wrong, in the words of the decoder."""
@@ -87,11 +91,7 @@ def split_object(raw: bytes) -> Fields:
     try:
         raw.isascii() or raw.decode()
         return {key: bytes(value) for key, value in _objects.decode(raw).items()}
-    except UnicodeDecodeError as exc:
-        raise Malformed(f"invalid UTF-8 at byte {exc.start}") from exc
-    except RecursionError as exc:
-        raise Malformed("nested too deeply") from exc
-    except msgspec.DecodeError as exc:
+    except FAULTS as exc:
         raise Malformed(_words_of(exc)) from exc
 
 
@@ -100,12 +100,12 @@ def split_array(raw: bytes) -> list[bytes]:
     Split a JSON array that is known to be one into the raw bytes of its elements.
 
     Raises:
-        Malformed: It is not an array.
+        Malformed: It is not an array, or nested too deeply.
     """
     try:
         return [bytes(value) for value in _arrays.decode(raw)]
-    except (msgspec.DecodeError, RecursionError) as exc:
-        raise Malformed(str(exc)) from exc
+    except FAULTS as exc:
+        raise Malformed(_words_of(exc, "array")) from exc
 
 
 def read_head(payload: bytes) -> Head:
@@ -126,11 +126,7 @@ def read_head(payload: bytes) -> Head:
         return _heads.decode(payload)
     except msgspec.ValidationError:
         return _lenient_head(payload)
-    except UnicodeDecodeError as exc:
-        raise Malformed(f"invalid UTF-8 at byte {exc.start}") from exc
-    except RecursionError as exc:
-        raise Malformed("nested too deeply") from exc
-    except msgspec.DecodeError as exc:
+    except FAULTS as exc:
         raise Malformed(_words_of(exc)) from exc
 
 
@@ -223,7 +219,11 @@ def _occurrences(raw: bytes, part: bytes) -> Iterable[int]:
         at = raw.find(part, at + 1)
 
 
-def _words_of(exc: msgspec.DecodeError) -> str:
+def _words_of(exc: Exception, wanted: str = "object") -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return f"invalid UTF-8 at byte {exc.start}"
+    if isinstance(exc, RecursionError):
+        return "nested too deeply"
     if isinstance(exc, msgspec.ValidationError):
-        return "it is not a JSON object"
+        return f"it is not a JSON {wanted}"
     return str(exc).removeprefix("JSON is malformed: ")

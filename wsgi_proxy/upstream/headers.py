@@ -21,8 +21,10 @@ FORWARDED = frozenset(
 )
 FORWARDED_PREFIX = "x-codex-"
 
-# "field-value = *( field-content )": visible characters, space, tab and obs-text, as in RFC 9110, section 5.5.
-_CARRIED = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+# "field-value = *( field-content )": visible characters, space, tab and obs-text, as in RFC 9110, section 5.5. A byte
+# that is white space in latin-1 may not come first, because requests refuses that; no UTF-8 text begins with one.
+_CARRIED = re.compile(r"(?![\x85\xa0])[\t\x20-\x7e\x80-\xff]*")
+WHITE_SPACE = " \t"  # not all that is white space in latin-1: those bytes may end a character of UTF-8
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
@@ -36,7 +38,9 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
         The forwarded ones, without those whose text HTTP cannot carry.
     """
     chosen = {
-        name: value.strip() for name, value in headers.items() if name in FORWARDED or name.startswith(FORWARDED_PREFIX)
+        name: value.strip(WHITE_SPACE)
+        for name, value in headers.items()
+        if name in FORWARDED or name.startswith(FORWARDED_PREFIX)
     }
     return {name: value for name, value in chosen.items() if _can_be_carried(name, value)}
 
@@ -45,7 +49,7 @@ def authorization(headers: Mapping[str, str], api_key: str | None) -> dict[str, 
     """Return the `authorization` header: the upstream's own key, or the client's if none is configured."""
     if api_key is not None:
         return {"authorization": f"Bearer {api_key}"}
-    value = headers.get("authorization", "").strip()
+    value = headers.get("authorization", "").strip(WHITE_SPACE)
     return {"authorization": value} if value and _can_be_carried("authorization", value) else {}
 
 

@@ -171,6 +171,9 @@ class HTTPUpstream:
                 raise self._refusal(response)
             if is_page(response.headers, b""):
                 raise self._page(response)
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                raise ProtocolFault(f"the upstream {self.name!r} compressed its answer, which was not asked for")
             yield EventStream(response, self._settings, deadline)
         finally:
             response.close()

@@ -47,7 +47,6 @@ def test_the_dialects_are_these() -> None:
         "finished": ("response.done", "response.completed"),
         "create_merges": (True, False),
         "create_inherits": (("model", "instructions"), ()),
-        "append_inherits": (("model", "instructions"), None),
         "text_continues": (False, True),
     }
     assert list(v1_and_v2) == [field.name for field in dataclasses.fields(Dialect)]

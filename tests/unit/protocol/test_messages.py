@@ -58,7 +58,15 @@ def test_the_type_is_read_as_the_reference_reads_it(raw: bytes, expected: str) -
 
 @pytest.mark.parametrize(
     ("raw", "expected"),
-    [(b'"r"', "r"), (b'" r "', "r"), (b'"r\\u0031"', "r1"), (b'""', None), (b'"  "', None), (b"null", None), (b"5", "5")],
+    [
+        (b'"r"', "r"),
+        (b'" r "', "r"),
+        (b'"r\\u0031"', "r1"),
+        (b'""', None),
+        (b'"  "', None),
+        (b"null", None),
+        (b"5", "5"),
+    ],
 )
 def test_a_blank_previous_id_is_none(raw: bytes, expected: str | None) -> None:
     """Absent, null and blank mean the same."""
@@ -166,8 +174,14 @@ def test_next_input_has_to_be_an_array(dialect: Dialect) -> None:
     """It is taken as it is, and nothing stands for an absent one."""
     assert b"[ 1 ]" == messages.next_input({"input": b"[ 1 ]"}, dialect)
     for fields in ({}, {"input": b"null"}, {"input": b"{}"}, {"input": b"1"}):
-        with pytest.raises(RequestError, match="^websocket request requires array field: input$"):
+        with pytest.raises(RequestError, match=f"^{INPUT_NOT_ARRAY}$"):
             messages.next_input(fields, dialect)
+
+
+def test_the_words_are_those_of_the_reference() -> None:
+    """Clients may look for them."""
+    assert "websocket request requires array field: input" == INPUT_NOT_ARRAY
+    assert "missing model in response.create request" == MISSING_MODEL
 
 
 def test_next_input_may_be_a_string_in_v2_only() -> None:

@@ -5,22 +5,9 @@ import pytest
 from wsgi_proxy.errors import ProtocolFault
 from wsgi_proxy.protocol.sse import Decoder
 
+from ...servers import pieces_of
+
 LIMIT = 1000
-
-
-def pieces_of(raw: bytes) -> dict[str, list[bytes]]:
-    """Return the same bytes in the pieces in which they may arrive."""
-    line_ends = [at + 1 for at, byte in enumerate(raw) if byte in b"\r\n"]
-    bounds = [0, *line_ends, len(raw)]
-    return {
-        "whole": [raw],
-        "byte by byte": [raw[at : at + 1] for at in range(len(raw))],
-        "after every line end": [raw[start:end] for start, end in zip(bounds, bounds[1:], strict=False)],
-        "before every line end": [
-            raw[max(start - 1, 0) : max(end - 1, 0)] for start, end in zip(bounds, [*bounds[1:], len(raw) + 1], strict=True)
-        ],
-        "with empty pieces": [b"", raw, b""],
-    }
 
 
 def decoded(chunks: list[bytes], limit: int = LIMIT) -> list[bytes]:

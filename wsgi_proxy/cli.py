@@ -1,0 +1,220 @@
+"""
+The commands. They read options, call one function each, and turn errors into a sentence and an exit status.
+
+Each imports what it needs when it runs: gevent must patch the standard library before requests and ssl are imported,
+and `wsgi-proxy --help` must not wait for either.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .demo.modes import MODES
+from .errors import ProxyError, SettingsError
+from .settings import (
+    BY_NAME,
+    CONFIG_VARIABLE,
+    SETTINGS,
+    Given,
+    UpstreamSettings,
+    described,
+    load,
+    settings_table_markdown,
+)
+
+DEMO_BIND = "127.0.0.1:8765"
+MODES_HELP = "Modes:\n\n\b\n" + "\n".join(f"  {name:<13} {meaning}" for name, meaning in MODES.items())
+
+Command = Callable[..., Any]
+
+
+class Commands(click.Group):
+    """Ends with one sentence: status 2 if a setting is not accepted, 1 for the other errors of this project."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ProxyError as exc:
+            click.echo(f"wsgi-proxy: {exc}", err=True)
+            sys.exit(2 if isinstance(exc, SettingsError) else 1)
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config`."""
+    text = "Settings file; default WSGI_PROXY_CONFIG, or wsgi-proxy.toml in this directory if it exists."
+    return click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help=text)(command)
+
+
+def setting_options(command: Command) -> Command:
+    """Add an option for every setting that has one."""
+    for setting in reversed([setting for setting in SETTINGS if setting.cli]):
+        default = f" Default {setting.default}." if setting.default else ""
+        text = setting.help.replace("`", "") + default
+        option = click.option(setting.option, setting.name, metavar=setting.kind.metavar, help=text)
+        command = option(command)
+    return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="wsgi-proxy")
+def main() -> None:
+    """
+    Let WebSocket clients of the OpenAI Responses API use servers that speak it only over HTTP.
+
+    \b
+    See it work:        wsgi-proxy demo --once
+    Use your server:    wsgi-proxy serve --upstream http://127.0.0.1:8000/v1
+    Then point clients to http://127.0.0.1:8765/v1, with WebSocket switched on.
+    """
+
+
+@main.command()
+@config_option
+@setting_options
+@click.option("--demo", is_flag=True, help="Start the embedded upstream and use it.")
+def serve(config: Path | None, demo: bool, **options: object) -> None:
+    """
+    Run the proxy.
+
+    \b
+    wsgi-proxy serve --upstream http://127.0.0.1:8000/v1
+    wsgi-proxy serve --upstream https://api.openai.com/v1 --workers 4 --bind 0.0.0.0:8765
+    wsgi-proxy serve --config /etc/wsgi-proxy.toml
+    wsgi-proxy serve --demo
+
+    Every option is also a setting of the file (max_message_bytes = "64MiB") and of the environment
+    (WSGI_PROXY_MAX_MESSAGE_BYTES=64MiB). The option beats the environment, which beats the file. Keys are given in the
+    environment (WSGI_PROXY_UPSTREAM_API_KEY) or in the file, not on the command line, which other users can read.
+    """
+    if demo and options["upstream"]:
+        raise SettingsError("Give either --demo or --upstream, not both.")
+    settings = load(config, os.environ, options)
+    with ExitStack() as running:
+        if demo:
+            from .demo.process import upstream_process
+
+            url = running.enter_context(upstream_process())
+            settings = replace(settings, upstreams=(UpstreamSettings("demo", url),))
+        settings.require_upstream()
+        from .gateway.server import serve as run
+
+        run(settings)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End after the conversation instead of serving on.")
+def demo(once: bool) -> None:
+    """
+    Show a conversation of three turns with a tool call, and what crosses the wire on both sides.
+
+    Starts the proxy and an embedded upstream on loopback; needs no key, no network and no file. Without --once the
+    proxy serves on until Ctrl-C, on port 8765 if it is free, and configurations for Codex and the SDKs are printed.
+    """
+    from .demo.conversation import print_client_configurations, run_conversation
+    from .demo.process import proxy_process, upstream_process, websocket_url
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))  # both processes are stopped on the way out
+    bind = DEMO_BIND if not once and is_free(DEMO_BIND) else "127.0.0.1:0"
+    defaults = {CONFIG_VARIABLE: os.devnull} | {setting.variable: "" for setting in SETTINGS}
+    with upstream_process() as upstream_url, proxy_process(upstream_url, bind=bind, env=defaults) as base_url:
+        run_conversation(websocket_url(base_url), upstream_url)
+        if not once:
+            print_client_configurations(base_url)
+            wait_for_interrupt()
+
+
+def is_free(bind: str) -> bool:
+    """Whether an IPv4 address can be listened on."""
+    host, _, port = bind.rpartition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_for_interrupt() -> None:
+    """Return when Ctrl-C is pressed."""
+    click.echo("Press Ctrl-C to stop.")
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+@main.command(epilog=MODES_HELP)
+@click.option(
+    "--bind", default="127.0.0.1:8766", show_default=True, metavar="HOST:PORT", help="Address; 0 takes a free port."
+)
+@click.option("--delay", default=0.0, metavar="MS", help="Pause before each event after the first, in milliseconds.")
+@click.option("--mode", default="ok", show_default=True, metavar="MODE", help="How to answer; see below.")
+@click.option("--status", default=500, show_default=True, metavar="N", help="What mode status and --fail-every answer.")
+@click.option("--fail-every", default=0, metavar="N", help="Answer each Nth request with the status.")
+@click.option("--api-key", metavar="KEY", help="Refuse requests without this bearer token.")
+@click.option("--model", default="demo", show_default=True, metavar="NAME", help="The model to list; any is accepted.")
+@click.option("--text-tokens", default=0, metavar="N", help="Words that a text answer has at least.")
+def upstream(bind: str, delay: float, **options: Any) -> None:
+    """
+    Run the embedded upstream alone: the Responses API over HTTP, without a model and without memory.
+
+    \b
+    wsgi-proxy upstream --delay 50
+    wsgi-proxy upstream --mode failed
+    curl http://127.0.0.1:8766/v1/responses -H 'content-type: application/json' \\
+         -d '{"model": "demo", "input": "hello", "stream": true}'
+
+    A model such as demo:failed chooses the mode of one request. GET /v1/requests shows what was received.
+    """
+    from gevent import monkey
+
+    monkey.patch_all()
+    from .demo.upstream import UpstreamOptions, serve_upstream
+
+    host, _, port = BY_NAME["bind"].read(Given(bind, "option --bind")).rpartition(":")
+    serve_upstream(
+        host.strip("[]"),
+        int(port),
+        UpstreamOptions(delay_ms=delay, **options),
+        ready=lambda url: click.echo(f"upstream ready: {url}"),
+    )
+
+
+@main.command()
+@click.option("--url", default="ws://127.0.0.1:8765/v1/responses", show_default=True, help="The proxy's WebSocket.")
+@click.option("--model", default="demo", show_default=True, help="Model to ask for.")
+@click.option("--key", envvar="OPENAI_API_KEY", show_envvar=True, help="Bearer token to send.")
+def chat(url: str, model: str, key: str | None) -> None:
+    """
+    Talk to a model over the proxy's WebSocket. Ctrl-C cancels an answer; Ctrl-D leaves.
+
+    \b
+    wsgi-proxy chat
+    wsgi-proxy chat --url ws://127.0.0.1:9000/v1/responses --model qwen3
+    """
+    from .demo.chat import run_chat
+
+    run_chat(url, model, key)
+
+
+@main.command()
+@config_option
+@click.option("--markdown", is_flag=True, help="Print the tables of README.md instead.")
+def settings(config: Path | None, markdown: bool) -> None:
+    """Show every setting, its value, and where the value came from. Secrets are not shown."""
+    if markdown:
+        click.echo(settings_table_markdown())
+        return
+    rows = described(load(config, os.environ, {}))
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for name, value, source in rows:
+        click.echo(f"{name:<{names}}  {value:<{values}}  {source}")

@@ -183,6 +183,12 @@ def test_both_paths_are_served(proxy: ProxyProcess, path: str) -> None:
         assert "response.completed" == client.hear_turn()[-1]["type"]
 
 
+def test_a_path_that_is_not_served_is_refused_before_the_upgrade(proxy: ProxyProcess) -> None:
+    """A client with a wrong base URL sees 404 and why, not a connection that closes at once."""
+    with RawClient(proxy.ws_url + "x") as client:
+        assert (404, "application/json") == (client.status, client.headers["content-type"])
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

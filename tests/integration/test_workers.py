@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import ROOT, GunicornProcess, Process, ProxyProcess, UpstreamProcess, free_port
-from .wire import RawClient, create
+from .wire import TEXT, RawClient, create, frame
 
 STOCK = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 OURS = "wsgi_proxy.gateway.worker.Worker"
@@ -19,7 +19,7 @@ CONFIGURATION = str(ROOT / "gunicorn.conf.py")
 ECHOED, NOT_ECHOED = "sticky", None
 
 LEGACY = """
-from flask import Flask
+from flask import Flask, request
 
 from wsgi_proxy.gateway.app import create_blueprint
 
@@ -30,6 +30,13 @@ app.register_blueprint(create_blueprint(), url_prefix={prefix!r})
 @app.get("/old")
 def old():
     return "still here"
+
+
+@app.route("/chat", websocket=True)
+def chat():
+    socket = request.environ["wsgi.websocket"]
+    socket.send(socket.receive().upper())
+    return ""
 """
 
 PLAIN_GEVENT = """
@@ -114,6 +121,16 @@ def test_the_routes_of_a_legacy_application_stay(start_gunicorn: StartGunicorn, 
     converse(process.ws_url.replace("/v1/responses", "/ai/v1/responses"))
     with RawClient(process.ws_url.replace("/v1/responses", "/old"), headers={"Upgrade": "none"}) as client:
         assert 200 == client.status
+
+
+@pytest.mark.parametrize("worker", [OURS, STOCK])
+def test_websocket_routes_of_a_legacy_application_stay(start_gunicorn: StartGunicorn, worker: str) -> None:
+    """They are upgraded before they run, as they always were."""
+    process = start_gunicorn("-k", worker, "legacy:app")
+    with RawClient(process.ws_url.replace("/v1/responses", "/chat")) as client:
+        assert 101 == client.status
+        client.send(frame(TEXT, b"hello"))
+        assert (TEXT, b"HELLO") == client.read()
 
 
 def test_plain_gevent_serves_too(tmp_path: Path, upstream: UpstreamProcess) -> None:

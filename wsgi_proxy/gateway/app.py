@@ -11,6 +11,7 @@ from typing import Any
 
 import ujson
 from flask import Blueprint, Flask, Response, jsonify, request
+from flask.blueprints import BlueprintSetupState
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException
 
@@ -21,7 +22,7 @@ from ..settings import Settings, load
 from ..upstream.http import HTTPUpstream
 from .connection import Connection
 from .relay import Relay
-from .worker import TURN_STATE, UpgradeHandler
+from .worker import EXTENSION, TURN_STATE, UpgradeHandler
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("wsgi_proxy", static_folder=None)
     app.json = UjsonProvider(app)
     app.register_blueprint(create_blueprint(settings))
+    app.extensions[EXTENSION] = lambda path: True  # noqa: ARG005 - there is no other WebSocket route here
     app.register_error_handler(HTTPException, _explain)
     return app
 
@@ -65,7 +67,15 @@ def create_blueprint(settings: Settings | None = None) -> Blueprint:
         # Werkzeug matches an upgrade request only with a rule that says so.
         blueprint.add_url_rule(path, "converse", bridge.converse, websocket=True)
         blueprint.add_url_rule(path, "upgrade_required", _upgrade_required, methods=["GET", "POST"])
+    blueprint.record(_decide_upgrades)
     return blueprint
+
+
+def _decide_upgrades(state: BlueprintSetupState) -> None:
+    """Have the upgrade handler leave the decision on upgrades of our paths to us."""
+    paths = {(state.url_prefix or "") + path for path in PATHS}
+    earlier = state.app.extensions.get(EXTENSION, lambda path: False)  # noqa: ARG005
+    state.app.extensions[EXTENSION] = lambda path: path in paths or earlier(path)
 
 
 class Bridge:
@@ -103,6 +113,8 @@ class Bridge:
 
     def _take_over(self, websocket: Any) -> Connection:
         handler = websocket.handler
+        if isinstance(handler, UpgradeHandler):
+            handler.accept()
         websocket.closed = True  # or it would write a close frame of its own
         return Connection(
             handler.socket,

@@ -1,21 +1,52 @@
-"""The gunicorn worker and the upgrade handler: what must be said before and on the 101."""
+"""The gunicorn worker and the upgrade handler: what is decided before the 101, and what is said on it."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 
+from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
 
 TURN_STATE = "x-codex-turn-state"
+# In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
+EXTENSION = "wsgi_proxy"
 
 
 class UpgradeHandler(WebSocketHandler):
-    """gevent-websocket's handler, with headers on the 101 and clear refusals of broken handshakes."""
+    """
+    gevent-websocket's handler, with headers on the 101, and clear answers where there is none.
+
+    Where an application with this project's blueprint says so, the 101 is written only when the application calls
+    `accept`; until then it can answer with any HTTP response instead. Everywhere else the 101 is written before the
+    application runs, as other WebSocket routes expect.
+    """
+
+    websocket: Any = None
+
+    def run_application(self) -> None:
+        refusal = self.upgrade_websocket()
+        if refusal is not None:
+            self.result = refusal
+            self.process_result()
+        elif self.websocket is None:
+            WSGIHandler.run_application(self)
+        elif self._application_decides():
+            self._let_application_decide()
+        else:
+            self.accept()
+            self.run_websocket()
+
+    def accept(self) -> None:
+        """Write the 101, unless it has been written."""
+        if not self.headers_sent:
+            self.write(b"")
 
     def upgrade_websocket(self) -> list[bytes] | None:
+        """Prepare the 101; return the body of the answer if the handshake is broken."""
         parts = super().upgrade_websocket()
         # The base class returns text, which the server cannot write.
         return None if parts is None else [part.encode() if isinstance(part, str) else part for part in parts]
@@ -33,11 +64,30 @@ class UpgradeHandler(WebSocketHandler):
         return super().upgrade_connection()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """Keep a client's turn state across reconnects by echoing it (reference)."""
+        """Keep a client's turn state across reconnects by echoing it on the 101 (reference)."""
         turn_state = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip()
         if status.startswith("101") and turn_state:
             headers = [*headers, (TURN_STATE, turn_state)]
         return super().start_response(status, headers, exc_info)
+
+    def _application_decides(self) -> bool:
+        decides: Callable[[str], bool] | None = getattr(self.application, "extensions", {}).get(EXTENSION)
+        return decides is not None and decides(self.environ.get("PATH_INFO", ""))
+
+    def _let_application_decide(self) -> None:
+        websocket, self.websocket = self.websocket, None
+        try:
+            self.result = self.application(self.environ, self._start_instead)
+            if not self.headers_sent:
+                self.process_result()
+        finally:
+            websocket.closed = True  # or it would write a close frame when it is collected
+
+    def _start_instead(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        if self.headers_sent:  # accepted; what the application returns after the connection says nothing
+            return lambda data: None  # noqa: ARG005
+        self.environ["wsgi.websocket"] = None
+        return self.start_response(status, headers, exc_info)
 
 
 class Worker(GeventWebSocketWorker):

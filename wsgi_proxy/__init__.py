@@ -55,31 +55,4 @@ dialect
     v2 (standard) or v1 (reference): which rules a client expects.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-    from .settings import Settings
-
-__all__ = ["create_app"]
 __version__ = "0.1.0"
-
-
-def create_app(settings: Settings | None = None) -> Flask:
-    """
-    Make the WSGI application; the same as `wsgi_proxy.gateway.app.create_app`.
-
-    It is imported when called, because requests must not be imported before gevent has patched `ssl`.
-
-    Args:
-        settings: What `settings.load` returned; read from `wsgi-proxy.toml` and the environment if None.
-
-    Raises:
-        SettingsError: A setting is not acceptable.
-    """
-    from .gateway.app import create_app
-
-    return create_app(settings)

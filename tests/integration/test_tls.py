@@ -46,8 +46,8 @@ def tls_url() -> Iterator[str]:
     [
         ("-c", str(ROOT / "gunicorn.conf.py")),
         ("-c", str(ROOT / "gunicorn.conf.py"), "--preload"),
-        ("-k", OURS, "wsgi_proxy:create_app()"),
-        ("-k", STOCK, "wsgi_proxy:create_app()"),
+        ("-k", OURS, "wsgi_proxy.gateway.app:create_app()"),
+        ("-k", STOCK, "wsgi_proxy.gateway.app:create_app()"),
     ],
     ids=["gunicorn.conf.py", "preloaded", "our worker", "stock worker"],
 )

@@ -90,8 +90,8 @@ def converse(ws_url: str) -> str | None:
         (["-c", CONFIGURATION, "-k", STOCK, "--preload"], ECHOED),
         (["-c", CONFIGURATION, "-k", "egg:wsgi-proxy#gevent"], ECHOED),
         (["-c", CONFIGURATION, "legacy:app"], ECHOED),
-        (["-k", OURS, "wsgi_proxy:create_app()"], ECHOED),
-        (["-k", STOCK, "wsgi_proxy:create_app()"], NOT_ECHOED),
+        (["-k", OURS, "wsgi_proxy.gateway.app:create_app()"], ECHOED),
+        (["-k", STOCK, "wsgi_proxy.gateway.app:create_app()"], NOT_ECHOED),
         (["-k", STOCK, "legacy:app"], NOT_ECHOED),
     ],
     ids=lambda value: " ".join(value).replace(CONFIGURATION, "gunicorn.conf.py") if isinstance(value, list) else "",
@@ -160,7 +160,7 @@ def _accepts(port: int) -> bool:
 
 def test_a_server_that_cannot_upgrade_says_so(start_gunicorn: StartGunicorn) -> None:
     """Gunicorn's own gevent worker answers 501 and names the worker class to use."""
-    process = start_gunicorn("-k", "gevent", "wsgi_proxy:create_app()")
+    process = start_gunicorn("-k", "gevent", "wsgi_proxy.gateway.app:create_app()")
     with RawClient(process.ws_url) as client:
         assert 501 == client.status
 

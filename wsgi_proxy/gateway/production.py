@@ -39,7 +39,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "bind": settings.bind,
         "workers": settings.workers,
         "worker_class": "wsgi_proxy.gateway.worker.Worker",
-        "wsgi_app": "wsgi_proxy:create_app()",
+        "wsgi_app": "wsgi_proxy.gateway.app:create_app()",
         # Connections that a worker takes at the same time.
         "worker_connections": 10000,
         # A worker that gives its master no sign of life for so many seconds is replaced; ours is never busy for one.

@@ -209,11 +209,12 @@ def test_model_of_refuses_a_request_without_a_model(fields: dict[str, bytes]) ->
     [
         ({"model": b'"m"'}, None, b'{"model":"m","input":[1],"stream":true}'),
         ({"stream": b"false", "x": b"1.0"}, None, b'{"stream":true,"x":1.0,"input":[1]}'),
+        ({"input": b"[0]", "x": b"1.0"}, None, b'{"input":[1],"x":1.0,"stream":true}'),
         ({}, 'r"', b'{"input":[1],"stream":true,"previous_response_id":"r\\""}'),
     ],
 )
 def test_request_fields_always_stream(fields: dict[str, bytes], previous_id: str | None, expected: bytes) -> None:
-    """The client's fields come first, in their order."""
+    """The client's fields keep their order, and the input its place among them."""
     before = dict(fields)
     assert expected == join_object(messages.request_fields(fields, b"[1]", previous_id))
     assert before == fields

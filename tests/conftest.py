@@ -113,18 +113,19 @@ class UpstreamProcess(Process):
 
 class ProxyProcess(Process):
     """
-    A proxy under gunicorn.
+    A proxy under gunicorn. Without an upstream's URL, `args` or `env` have to name one.
 
     Attributes:
         url: Its base URL, such as `http://127.0.0.1:40002/v1`.
         ws_url: Where clients open their WebSocket.
     """
 
-    def __init__(self, folder: Path, upstream_url: str, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, upstream_url: str | None, *args: str, env: dict[str, str] | None = None) -> None:
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}/v1"
         self.ws_url = f"ws://{address}/v1/responses"
-        options = ("--bind", address, "--upstream", upstream_url, "--workers", "2", *args)
+        upstream = () if upstream_url is None else ("--upstream", upstream_url)
+        options = ("--bind", address, *upstream, "--workers", "2", *args)
         super().__init__(folder, "serve", *options, env=env)
         self.wait_until(self._answers)
 
@@ -194,7 +195,7 @@ def start_proxy(tmp_path: Path) -> Iterator[Callable[..., ProxyProcess]]:
     """Return a function: URL of an upstream, options of `wsgi-proxy serve`, `env` -> a running `ProxyProcess`."""
     with contextlib.ExitStack() as started:
 
-        def start(upstream_url: str, *args: str, env: dict[str, str] | None = None) -> ProxyProcess:
+        def start(upstream_url: str | None, *args: str, env: dict[str, str] | None = None) -> ProxyProcess:
             process = ProxyProcess(tmp_path, upstream_url, *args, env=env)
             started.callback(process.stop)
             return process

@@ -59,7 +59,7 @@ def open_connection(url: str, key: str | None = None) -> Connection:
         raise ProxyError(f"{url} answered {status}: {_REFUSALS.get(status, 'it refused the upgrade')}.") from exc
     except InvalidURI as exc:
         raise ProxyError(f"{url} is no WebSocket URL; it looks like ws://127.0.0.1:8765/v1/responses.") from exc
-    except (InvalidHandshake, EOFError, OSError, TimeoutError) as exc:
+    except (InvalidHandshake, ConnectionClosed, EOFError, OSError, TimeoutError) as exc:
         raise ProxyError(f"{url} could not be opened as a WebSocket: {exc}.") from exc
 
 

@@ -40,7 +40,7 @@ class Process:
 
     module = "wsgi_proxy"
 
-    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None, new_group: bool = False) -> None:
         self.args = args
         self._log = folder / f"{args[0]}-{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WSGI_PROXY_")}
@@ -53,6 +53,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=new_group,
             )
         self.pid = self.process.pid
 

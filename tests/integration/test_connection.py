@@ -12,7 +12,7 @@ import pytest
 
 from ..conftest import ProxyProcess, UpstreamProcess
 from ..servers import ScriptedUpstream, chunked
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawClient, completed, create, event, frame
+from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, SECONDS, TEXT, RawClient, completed, create, event, frame
 
 LIMIT = 2**20
 
@@ -47,6 +47,13 @@ def test_the_turn_state_is_echoed_on_the_101(proxy: ProxyProcess) -> None:
     """Codex keeps its sticky turn state across reconnects."""
     with RawClient(proxy.ws_url, headers={"x-codex-turn-state": "  sticky-1 "}) as client:
         assert (101, "sticky-1") == (client.status, client.headers["x-codex-turn-state"])
+
+
+@pytest.mark.parametrize("value", ["a\x01b", "a\x7f", "a\r\n b"], ids=["control", "delete", "folded"])
+def test_a_turn_state_that_no_header_can_carry_is_not_echoed(proxy: ProxyProcess, value: str) -> None:
+    """Nor does it break the handshake."""
+    with RawClient(proxy.ws_url, headers={"x-codex-turn-state": value}) as client:
+        assert (101, None) == (client.status, client.headers.get("x-codex-turn-state"))
 
 
 @pytest.mark.parametrize("value", [None, "  "])
@@ -162,6 +169,28 @@ def test_a_client_that_leaves_cancels_its_upstream_request(
     assert request.left_at - left_at < 1
 
 
+def test_a_client_that_never_pauses_does_not_hold_up_others(start_proxy: Callable[..., ProxyProcess]) -> None:
+    """And it is cut off when it does not read what it is answered."""
+    proxy = start_proxy("http://127.0.0.1:9/v1", "--workers", "1", "--waiting-turns", "0")
+    cut_off = threading.Event()
+
+    def flood(client: RawClient) -> None:
+        try:
+            while True:
+                client.send(frame(PING, b"x" * 125) * 1000)
+        except OSError:
+            cut_off.set()
+
+    with RawClient(proxy.ws_url) as busy, RawClient(proxy.ws_url) as other:
+        thread = threading.Thread(target=flood, args=(busy,))
+        thread.start()
+        for _ in range(20):
+            other.send(frame(PING, b"still here"))
+            assert (PONG, b"still here") == other.read()
+        assert cut_off.wait(SECONDS)
+        thread.join()
+
+
 def test_a_broken_connection_leaves_the_others_alone(proxy: ProxyProcess) -> None:
     """Other sessions never notice."""
     with RawClient(proxy.ws_url) as steady:
@@ -196,6 +225,7 @@ def test_a_path_that_is_not_served_is_refused_before_the_upgrade(proxy: ProxyPro
         ({"Sec-WebSocket-Key": "too-short"}, 400),
         ({"Sec-WebSocket-Key": "!!!"}, 400),
         ({"Sec-WebSocket-Version": "12"}, 400),
+        ({"Sec-WebSocket-Version": "8"}, 400),
     ],
     ids=str,
 )

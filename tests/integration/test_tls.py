@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trustme
 
-from ..conftest import ROOT, GunicornProcess
+from ..conftest import ROOT, GunicornProcess, ProxyProcess
 from .test_workers import OURS, STOCK
 from .wire import RawClient, create
 
@@ -37,6 +39,32 @@ def tls_url() -> Iterator[str]:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        closing.set()
+        thread.join()
+
+
+def test_a_reset_during_the_tls_handshake_is_an_error_of_the_turn(
+    start_proxy: Callable[..., ProxyProcess],
+) -> None:
+    """And not taken for a kept connection that may be tried again without end."""
+    closing = threading.Event()
+
+    def reset_all(listener: socket.socket) -> None:
+        listener.settimeout(0.05)
+        while not closing.is_set():
+            with suppress(TimeoutError):
+                client, _ = listener.accept()
+                client.recv(10)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset_all, args=(listener,))
+        thread.start()
+        proxy = start_proxy(f"https://127.0.0.1:{listener.getsockname()[1]}/v1", "--workers", "1")
+        with RawClient(proxy.ws_url) as client:
+            client.say(create())
+            assert 408 == client.hear()["status"]
         closing.set()
         thread.join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -44,16 +45,25 @@ def bridge(shared_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathF
 
 FAULTS: list[tuple[str, list[Step], int, str]] = [
     ("garbage instead of HTTP", [b"\x00\x01 garbage\r\n\r\n", End.CLOSE], 502, "did not answer with HTTP"),
-    ("a page with status 200", [*sized(b"<!doctype html><p>hello</p>", content_type="text/html")], 502, "HTML page"),
+    (
+        "a page with status 200",
+        [*sized(b"<!doctype html><p>hello</p>", content_type="text/html")],
+        502,
+        "text/html instead",
+    ),
     ("a page with status 503", [*sized(b"<html>busy</html>", status=503, content_type="text/html")], 502, "503"),
     ("binary with status 500", [*sized(b"\x00\xff\x00", status=500, content_type="application/json")], 502, "500"),
     ("a redirect", [*sized(b"", status=307, location="http://127.0.0.1:9/")], 502, "redirect"),
     ("an endless line", [*chunked(CREATED, b"data: " + b"x" * 2 * EVENT_LIMIT, End.CLOSE)], 502, "max_event_bytes"),
     ("bytes that are not UTF-8", [*chunked(b'data: {"type":"\xff"}\n\n')], 408, "1 payloads that were not JSON"),
-    ("compression", [*chunked(b"\x1f\x8b", content_encoding="gzip")], 502, "compressed"),
+    ("compression", [*chunked(b"\x1f\x8b", content_encoding="gzip")], 502, "gzip instead of events"),
+    ("one JSON document", [*sized(b'{"object":"response"}', content_type="application/json")], 502, "application/json"),
+    ("a JSON error of 100 KB", [*sized(b'{"error":{"message":"%b"}}' % (b"x" * 100_000), status=400)], 400, "xxx"),
+    ("words of 100 KB", [*sized(b"x" * 100_000, status=400)], 502, "something other than JSON"),
     ("nothing", [*chunked()], 408, "0 events, 0 bytes, last event none"),
     ("status 204", [*sized(status=204)], 408, "0 events"),
     ("an orderly end too early", [*chunked(CREATED)], 408, "1 events, 58 bytes, last event response.created"),
+    ("a cut between chunks", [*list(chunked(CREATED))[:2], End.CLOSE], 408, "cut off"),
     ("a cut in a chunk", [*list(chunked(CREATED))[:2], b"ff\r\ndata: {", End.CLOSE], 408, "cut off"),
     ("a reset while it streams", [*chunked(CREATED, End.RESET)], 408, "reset"),
     ("a bad chunk length", [*list(chunked(CREATED))[:2], b"zz\r\n", End.CLOSE], 408, "no valid length"),
@@ -168,6 +178,88 @@ def test_a_kept_connection_that_the_upstream_closed_costs_no_turn(
             assert f"resp_{number}" == client.hear_turn()[-1]["response"]["id"]
     bodies = [module_upstream.next_request().body for _ in range(3)]
     assert bodies[1] == bodies[2]
+
+
+def test_a_kept_connection_that_closes_late_is_an_error(
+    start_proxy: Callable[..., ProxyProcess], scripted: ScriptedUpstream
+) -> None:
+    """The upstream has worked on the request by then, and must not be asked to do it again."""
+    proxy = start_proxy(scripted.url, "--workers", "1")
+    late = threading.Event()
+    scripted.reply(*chunked(completed("resp_1")))
+    scripted.reply(late, End.CLOSE)
+    with RawClient(proxy.ws_url) as client:
+        client.say(create("1"))
+        client.hear_turn()
+        client.say(create("2"))
+        threading.Timer(1.2, late.set).start()
+        assert 408 == client.hear()["status"]
+    assert 2 == len(scripted.seen)
+
+
+def test_a_body_may_take_longer_to_send_than_a_connection_to_make(
+    start_proxy: Callable[..., ProxyProcess], tmp_path: Path
+) -> None:
+    """An image on a slow line, or an upstream that is slow to read, is not a failure to connect."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        proxy = start_proxy(url, "--workers", "1", "--connect-timeout", "0.5")
+        with RawClient(proxy.ws_url) as client:
+            client.say(create("x" * 20_000_000))
+            threading.Event().wait(1)  # nobody reads so far
+            answer = b"".join(bytes(step) for step in chunked(completed()) if isinstance(step, bytes))
+            _answer_posts(listener, answer)
+            assert "response.completed" == client.hear()["type"]
+
+
+def _answer_posts(listener: socket.socket, answer: bytes) -> None:
+    """Accept connections until one has brought a long request; answer that."""
+    while True:
+        upstream, _ = listener.accept()
+        upstream.settimeout(10)
+        received = 0
+        with upstream:
+            start = upstream.recv(65536)
+            if start.startswith(b"GET"):
+                continue
+            received = len(start)
+            while received < 20_000_000:
+                received += len(upstream.recv(2**20))
+            upstream.sendall(answer)
+            upstream.shutdown(socket.SHUT_WR)
+            return
+
+
+def test_a_fast_upstream_does_not_hold_up_other_lanes(
+    start_proxy: Callable[..., ProxyProcess], scripted: ScriptedUpstream
+) -> None:
+    """A turn of one event is through long before one of 20 MB beside it."""
+    proxy = start_proxy(scripted.url, "--workers", "1")
+    delta = event("response.output_text.delta", delta="x" * 1000)
+    begun = threading.Event()
+    scripted.reply(*chunked(CREATED, begun, *[delta * 20] * 1000, completed("slow")))
+    scripted.reply(*chunked(completed("quick")))
+    with RawClient(proxy.ws_url) as client:
+        client.say(create(stream_id="a"))
+        client.hear()
+        begun.set()
+        client.say(create())
+        ends: list[str] = []
+        while len(ends) < 2:
+            found = client.hear()
+            if found["type"] == "response.completed":
+                ends.append(found["response"]["id"])
+        assert ["quick", "slow"] == ends
+
+
+def test_the_log_is_neither_forged_nor_flooded(bridge: ProxyProcess, module_upstream: ScriptedUpstream) -> None:
+    """What others name or say is quoted and shortened there."""
+    module_upstream.reply(*sized(b"bad\n[INFO] forged " + b"y" * 50_000, status=400, content_type="text/plain"))
+    with RawClient(bridge.ws_url) as client:
+        client.say(create(model="m\n[INFO] forged " + "x" * 100_000))
+        assert 400 == client.hear()["status"]
+    bridge.wait_until(lambda: "failed with 400" in bridge.log())
+    assert not [line for line in bridge.log().splitlines() if line.startswith("[INFO] forged") or len(line) > 2000]
 
 
 @pytest.mark.parametrize("end", list(End), ids=lambda end: end.name.lower())

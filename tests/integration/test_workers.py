@@ -181,6 +181,59 @@ def test_signals_end_or_renew_the_workers(
         assert 0 == process.stop()
 
 
+def test_ctrl_c_ends_the_server_without_a_traceback(tmp_path: Path, upstream: UpstreamProcess) -> None:
+    """The terminal sends the signal to the workers as well."""
+    port = free_port()
+    process = Process(tmp_path, "serve", "--upstream", upstream.url, "--bind", f"127.0.0.1:{port}", new_group=True)
+    process.wait_until(lambda: _accepts(port))
+    os.killpg(process.pid, signal.SIGINT)
+    assert 0 == process.process.wait(15)
+    assert "Traceback" not in process.log()
+
+
+BROKEN = """
+from wsgi_proxy.gateway.app import create_app
+from wsgi_proxy.protocol.session import Session
+
+
+def fail(*args):
+    raise ZeroDivisionError
+
+
+Session.{method} = fail
+app = create_app()
+"""
+
+
+@pytest.mark.parametrize("method", ["receive", "_commit", "_work_for"])
+def test_a_bug_closes_the_connection_with_1011(start_gunicorn: StartGunicorn, tmp_path: Path, method: str) -> None:
+    """A client must not wait for what will not come; the log has the details."""
+    (tmp_path / "broken.py").write_text(BROKEN.format(method=method))
+    process = start_gunicorn("-k", OURS, "broken:app")
+    with RawClient(process.ws_url) as client:
+        client.say(create())
+        assert 1011 == client.read_close()
+    assert "ZeroDivisionError" in process.log()
+
+
+def test_a_legacy_application_may_bring_its_own_settings(tmp_path: Path) -> None:
+    """gunicorn.conf.py needs no upstream then."""
+    (tmp_path / "legacy.py").write_text(
+        LEGACY.replace("create_blueprint()", "create_blueprint(SETTINGS)")
+        .replace("app = Flask", "SETTINGS = load(None, {{}}, {{'upstream': 'http://127.0.0.1:9/v1'}})\napp = Flask")
+        .replace("from flask", "from wsgi_proxy.settings import load\nfrom flask")
+        .format(prefix="")
+    )
+    process = GunicornProcess(tmp_path, "-c", CONFIGURATION, "legacy:app")
+    try:
+        with RawClient(process.ws_url) as client:
+            client.say(create())
+            assert 502 == client.hear()["status"]
+    finally:
+        process.stop()
+    assert "Traceback" not in process.log()
+
+
 def test_the_demo_upstream_lives_as_long_as_the_server(tmp_path: Path) -> None:
     """`serve --demo` starts one upstream, which outlives its workers and ends with the server."""
     port = free_port()

@@ -26,6 +26,8 @@ from ..protocol.frames import error_frame
 log = logging.getLogger(__name__)
 
 READ_BYTES = 65536
+# Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
+MAX_OWED = 32768
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -54,6 +56,7 @@ class Connection:
         self._broken = False
         self._parts: list[bytes] = []  # of a message whose last fragment has not come
         self._is_text = True
+        self._owed = 0  # pongs and refusals that wait to be written
         self._early = _buffered(sock, reader)
         _send_small_packets_at_once(sock)
 
@@ -65,12 +68,18 @@ class Connection:
         """
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            for frame in self._protocol.events_received():
-                if isinstance(frame, Frame) and frame.opcode in DATA:
+            frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+            for frame in frames:
+                if frame.opcode in DATA:
                     message = self._assembled(frame)
                     if message is not None:
                         yield message
+            self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+            if self._owed > MAX_OWED:
+                log.info("a client that sends without reading is cut off")
+                self._broken = True
             self._answer()
+            gevent.sleep(0)  # or a client that never pauses has the worker for itself
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -82,27 +91,40 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
+        self._append(frames)  # before waiting for the others: frames leave in the order of their turns
         with self._writing:
-            try:
-                for frame in frames:
-                    self._protocol.send_text(frame)
-            except InvalidState as exc:
-                raise ConnectionLost("the client is leaving") from exc
             self._flush()
 
+    def queue(self, frames: Sequence[bytes]) -> None:
+        """
+        Send text messages without waiting; for the reader's own answers, which a client has to read in time.
+
+        Args:
+            frames: UTF-8 text.
+
+        Raises:
+            ConnectionLost: The connection is closing, or gone.
+        """
+        self._append(frames)
+        self._owed += len(frames)
+        self._answer()
+
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake; `finish` completes it."""
+        """Start the closing handshake, without waiting; `finish` completes it."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
+            self._answer()
 
     def finish(self) -> None:
         """Write what is left, wait for the client to close, for `close_timeout` at most; raises nothing."""
+        if self._broken:
+            return
         timeout = gevent.Timeout.start_new(self._close_timeout)
         try:
             with self._writing:
                 self._flush()
             # Closing while bytes are unread would reset the connection, and the close frame might be lost.
-            while not self._broken and self._socket.recv(READ_BYTES):
+            while self._socket.recv(READ_BYTES):
                 pass
         except (OSError, ConnectionLost):
             pass
@@ -164,6 +186,13 @@ class Connection:
                 return None
         return message
 
+    def _append(self, frames: Sequence[bytes]) -> None:
+        try:
+            for frame in frames:
+                self._protocol.send_text(frame)
+        except InvalidState as exc:
+            raise ConnectionLost("the client is leaving") from exc
+
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.
         if self._protocol.writes and not self._writing.locked():
@@ -175,6 +204,7 @@ class Connection:
 
     def _flush(self) -> None:
         while writes := self._protocol.data_to_send():
+            self._owed = 0
             if self._broken:
                 raise ConnectionLost("the client has left")
             try:

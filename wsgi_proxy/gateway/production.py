@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from typing import Any
 
 from gevent import monkey
@@ -32,7 +33,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
     def post_worker_init(worker: Any) -> None:
         use_upgrade_handler(worker)
         adopt_log(worker.log.error_log)
-        if worker.age == 1:
+        # Ctrl-C reaches the master too, which stops its workers in order.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstream, settings)
 
     return {
@@ -42,7 +45,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "wsgi_app": "wsgi_proxy.gateway.app:create_app()",
         # Connections that a worker takes at the same time.
         "worker_connections": 10000,
-        # A worker that gives its master no sign of life for so many seconds is replaced; ours is never busy for one.
+        # A worker that gives its master no sign of life for so many seconds is replaced.
         "timeout": 60,
         "graceful_timeout": math.ceil(settings.graceful_timeout),
         "loglevel": settings.log_level,

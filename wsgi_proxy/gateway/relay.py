@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
+import gevent
 from gevent.pool import Group
+from websockets.frames import CloseCode
 
 from ..errors import ClosedEarly, ConnectionLost, ProxyError
 from ..protocol.session import Answer, Session, Work
-from ..protocol.turn import Turn
+from ..protocol.turn import State, Turn
 from ..upstream.http import HTTPUpstream
 from .connection import Connection
 
@@ -52,6 +55,9 @@ class Relay:
         try:
             for message in self._connection.messages():
                 self._begin(self._session.receive(message))
+        except Exception:
+            log.exception("session %s is closed because of a bug", self._name)
+            self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             # A killed greenlet closes its upstream response on its way out.
             self._lanes.kill()
@@ -66,7 +72,11 @@ class Relay:
 
     def _begin(self, works: Iterable[Work]) -> None:
         for work in works:
-            self._lanes.spawn(self._carry_out, work)
+            if isinstance(work, Answer) and not work.in_order:
+                with suppress(ConnectionLost):  # the reader sees it too
+                    self._connection.queue(work.frames)
+            else:
+                self._lanes.spawn(self._carry_out, work)
 
     def _carry_out(self, work: Work) -> None:
         try:
@@ -77,6 +87,9 @@ class Relay:
                 self._execute(work)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)
+        except Exception:
+            log.exception("session %s is closed because of a bug", self._name)
+            self._connection.close(CloseCode.INTERNAL_ERROR)
 
     def _execute(self, turn: Turn) -> None:
         try:
@@ -86,6 +99,8 @@ class Relay:
         except ProxyError as error:
             self._fail(turn, error)
         except Exception:
+            if turn.over:
+                raise
             log.exception("session %s: a turn failed because of a bug", self._name)
             self._fail(turn, ProxyError("the proxy failed on this turn; its log has the details"))
 
@@ -101,12 +116,13 @@ class Relay:
                     self._note(turn)
                     events.drain()
                     return
+                gevent.sleep(0)  # or an upstream that never pauses has the worker for itself
         raise ClosedEarly("the upstream ended the stream")
 
     def _fail(self, turn: Turn, error: ProxyError) -> None:
         frame = turn.fail(error)
         if frame is not None:
-            log.warning("session %s: turn on %r failed with %d: %r", self._name, turn.model, error.status, str(error))
+            self._warn(turn, f"failed with {error.status}: {error}")
             self._deliver(turn, [frame], ended=True)
 
     def _deliver(self, work: Work, frames: list[bytes], *, ended: bool) -> None:
@@ -117,9 +133,10 @@ class Relay:
 
     def _note(self, turn: Turn) -> None:
         if turn.dropped:
-            log.warning(
-                "session %s: %d payloads of the upstream were not JSON objects and were dropped",
-                self._name,
-                turn.dropped,
-            )
-        log.debug("session %s: turn on %r ended with %s", self._name, turn.model, turn.last_event)
+            self._warn(turn, f"held {turn.dropped} payloads that were not JSON objects and were dropped")
+        if turn.state is State.FAILED:
+            self._warn(turn, f"was ended by the upstream with {turn.last_event}")
+
+    def _warn(self, turn: Turn, what: str) -> None:
+        # Names and words of others are quoted and shortened, so that they cannot forge or flood the log.
+        log.warning("session %s: turn on %.100r %s", self._name, turn.model, ascii(what[:500])[1:-1])

@@ -43,5 +43,6 @@ class Application(BaseApplication):
         upstream = self._settings.require_upstream()
         host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        sys.stdout.write(f"wsgi-proxy serves ws://{host}:{port}/v1/responses -> {upstream.base_url}\n")
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may have been closed
+            sys.stdout.write(f"wsgi-proxy serves ws://{host}:{port}/v1/responses -> {upstream.base_url}\n")
+            sys.stdout.flush()

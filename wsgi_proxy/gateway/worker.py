@@ -11,6 +11,8 @@ from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
 
+from ..upstream.headers import WHITE_SPACE, can_be_carried
+
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
@@ -25,6 +27,7 @@ class UpgradeHandler(WebSocketHandler):
     application runs, as other WebSocket routes expect.
     """
 
+    SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
 
     def run_application(self) -> None:
@@ -47,6 +50,9 @@ class UpgradeHandler(WebSocketHandler):
 
     def upgrade_websocket(self) -> list[bytes] | None:
         """Prepare the 101; return the body of the answer if the handshake is broken."""
+        if self.request_version != "HTTP/1.1" and self.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+            self.start_response("400 Bad Request", [])
+            return [b"a WebSocket handshake is HTTP/1.1"]
         parts = super().upgrade_websocket()
         # The base class returns text, which the server cannot write.
         return None if parts is None else [part.encode() if isinstance(part, str) else part for part in parts]
@@ -65,8 +71,8 @@ class UpgradeHandler(WebSocketHandler):
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Keep a client's turn state across reconnects by echoing it on the 101 (reference)."""
-        turn_state = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip()
-        if status.startswith("101") and turn_state:
+        turn_state = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip(WHITE_SPACE)
+        if status.startswith("101") and turn_state and can_be_carried(TURN_STATE, turn_state):
             headers = [*headers, (TURN_STATE, turn_state)]
         return super().start_response(status, headers, exc_info)
 

@@ -63,7 +63,7 @@ def wrapped_error(payload: bytes, head: Head) -> bytes:
         return _nested(fields)
     if head.type is None:
         payload = replace_field(payload, "type", b'"error"')
-    if type(decode(bytes(head.status) or b"null")) is int:
+    if _is_error_status(decode(bytes(head.status) or b"null")):
         return payload
     return replace_field(payload, "status", encode(_status_of(split_object(nested))))
 
@@ -85,6 +85,10 @@ def _nested(fields: dict[str, bytes]) -> bytes:
     return encode(frame)
 
 
+def _is_error_status(value: object) -> bool:
+    return type(value) is int and 400 <= value <= 599
+
+
 def _raw(value: bytes | None) -> Raw | None:
     return Raw(value) if value and value != b"null" else None
 
@@ -92,8 +96,8 @@ def _raw(value: bytes | None) -> Raw | None:
 def _status_of(error: dict[str, bytes]) -> int:
     for name in ("status", "status_code", "code"):
         number = decode(error.get(name, b"null"))
-        if type(number) is int and 400 <= number <= 599:
-            return number
+        if _is_error_status(number):
+            return int(number)
     for name in ("code", "type"):
         status = STATUS_BY_CODE.get(text_of(error.get(name)) or "")
         if status:

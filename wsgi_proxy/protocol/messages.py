@@ -14,7 +14,7 @@ APPEND = "response.append"
 # Sent by some clients after each turn; asks for nothing.
 IGNORED = frozenset(("response.processed",))
 
-# These speak to the proxy, not to the upstream.
+# These speak to the proxy; only `previous_response_id` may be put back, on purpose.
 STRIPPED = ("type", "generate", "stream_id", "background", "previous_response_id")
 
 MISSING_MODEL = "missing model in response.create request"

@@ -9,6 +9,8 @@ from ..errors import ProtocolFault, Rejected, UpstreamError
 from .frames import error_object, error_text
 
 PASSED_HEADERS = frozenset(("retry-after", "retry-after-ms", "x-request-id"))
+# Longer words are a document, not a sentence.
+TEXT_BYTES = 65536
 PASSED_PREFIXES = ("x-ratelimit-", "openai-")
 
 
@@ -52,6 +54,19 @@ def is_page(headers: Mapping[str, str], start: bytes) -> bool:
     return "html" in kind.lower() or start.lstrip()[:1] == b"<"
 
 
+def may_hold_events(headers: Mapping[str, str]) -> bool:
+    """
+    Tell if a body can be an event stream, by its headers.
+
+    Servers name event streams in many ways, so only what cannot be one is told apart: pages, a JSON document, and what
+    was compressed although that was not asked for.
+    """
+    named = {name.lower(): value.lower() for name, value in headers.items()}
+    document = named.get("content-type", "").partition(";")[0].strip() == "application/json"
+    compressed = named.get("content-encoding", "identity") != "identity"
+    return not (document or compressed or is_page(headers, b""))
+
+
 def first_line(body: bytes) -> str:
     """Return the first line with something printable in it, at most 200 characters, for the log."""
     for line in body[:8192].decode("utf-8", "replace").splitlines():
@@ -70,7 +85,7 @@ def reason(status: int) -> str:
 
 
 def _plain_text(headers: Mapping[str, str], body: bytes) -> str | None:
-    if is_page(headers, body):
+    if is_page(headers, body) or len(body) > TEXT_BYTES:
         return None
     try:
         text = body.decode()

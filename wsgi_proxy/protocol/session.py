@@ -165,12 +165,13 @@ class Session:
         if isinstance(message, Message) and message.type in messages.IGNORED:
             return []
         name = message.lane if isinstance(message, Message) else None
-        lane = self._lane(name)
-        if lane is None:
+        lane = self._lanes.get(name) or Lane(name)
+        if lane.name not in self._lanes and len(self._lanes) > self._limits.named_lanes:
             return [_refusal(name, self._too_many_lanes())]
         must_wait = lane.busy or self._in_flight >= self._limits.turns_in_flight
         if must_wait and len(lane.waiting) >= self._limits.waiting_turns:
             return [_refusal(name, self._queue_is_full())]
+        self._lanes[name] = lane
         lane.waiting.append(message)
         if not lane.busy and lane not in self._ready:
             self._ready.append(lane)
@@ -201,13 +202,6 @@ class Session:
         except RequestError as error:
             return error
 
-    def _lane(self, name: str | None) -> Lane | None:
-        """Return the lane of that name, made if need be; None if there are too many."""
-        lane = self._lanes.get(name)
-        if lane is None and len(self._lanes) <= self._limits.named_lanes:
-            lane = self._lanes[name] = Lane(name)
-        return lane
-
     def _start(self) -> list[Work]:
         started: list[Work] = []
         while self._ready and self._in_flight < self._limits.turns_in_flight:
@@ -229,7 +223,7 @@ class Session:
 
     def _turn_for(self, lane: Lane, message: Message) -> Turn:
         if message.type not in (CREATE, APPEND):
-            raise RequestError(f"unsupported websocket request type: {message.type}")
+            raise RequestError(f"unsupported websocket request type: {message.type:.200}")
         known = self._known.get(message.previous_id) if message.previous_id else None
         rule = RULES[message.type, _holder(message, known), lane.last is not None][self.dialect.name]
         if rule is Rule.REFUSE:
@@ -295,7 +289,9 @@ class Session:
             finished=self.dialect.finished,
             lane=turn.lane,
         )
-        return Answer(turn.lane, frames, prewarmed=Last(Known(turn.transcript, None), turn.fields, response_id))
+        # The request to prewarm, in either form, is not for the turns that take over these fields.
+        fields = {name: value for name, value in turn.fields.items() if name != "prompt_cache_options"}
+        return Answer(turn.lane, frames, prewarmed=Last(Known(turn.transcript, None), fields, response_id))
 
     def _commit(self, lane: Lane, work: Work) -> None:
         if isinstance(work, Answer):

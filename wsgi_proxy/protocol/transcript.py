@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .wire import Malformed, item_head, split_array, split_object
+from .wire import item_head, split_array, split_object
 
 COMPACTIONS = frozenset(("compaction", "compaction_summary"))
 ONLY_THE_MODEL_SAYS = frozenset(("function_call", "custom_tool_call")) | COMPACTIONS
@@ -98,9 +98,13 @@ def without_resent(transcript: Transcript, array: bytes) -> bytes:
     keys = [_identity(item) for item in items]
     if not any(keys):
         return array
-    stored = dict(_identified(transcript))
+    stored: dict[tuple[str, str] | None, list[bytes]] = {}
+    for key, item in _identified(transcript):
+        stored.setdefault(key, []).append(item)
     kept = [
-        item for item, key in zip(items, keys, strict=True) if not (key and key in stored and _same(stored[key], item))
+        item
+        for item, key in zip(items, keys, strict=True)
+        if not any(_same(other, item) for other in stored.get(key, ()))
     ]
     return array if len(kept) == len(items) else b"[" + b",".join(kept) + b"]"
 
@@ -119,12 +123,7 @@ def _identified(transcript: Transcript) -> Iterator[tuple[tuple[str, str], bytes
 
 
 def _same(stored: bytes, item: bytes) -> bool:
-    if stored == item:
-        return True
-    try:
-        return split_object(stored) == split_object(item)
-    except Malformed:
-        return False
+    return stored == item or split_object(stored) == split_object(item)
 
 
 def after_compaction(transcript: Transcript, output: Iterable[bytes]) -> Transcript:

@@ -33,6 +33,7 @@ from .wire import (
     is_array,
     join_object,
     read_head,
+    remove_field,
     replace_field,
     split_array,
     split_object,
@@ -70,7 +71,7 @@ SIGNALS: Mapping[str | None, Signal] = {
     "error": Signal.GIVE_UP,
 }
 
-# A pair that is not here changes nothing and forwards nothing: the turn has ended.
+# There is no pair for a turn that has ended: what comes then is not looked at.
 TRANSITIONS: Mapping[tuple[State, Signal], State] = {
     (State.UNVERIFIED, Signal.EVENT): State.OPEN,
     (State.UNVERIFIED, Signal.FINISH): State.FINISHED,
@@ -87,7 +88,7 @@ ENDED = frozenset((State.FINISHED, State.FAILED))
 def not_found(response_id: str) -> RequestError:
     """Make the error that tells a client to send its whole conversation again."""
     return RequestError(
-        f"Previous response with id '{response_id}' not found.",
+        f"Previous response with id '{response_id:.200}' not found.",
         code="previous_response_not_found",
         param="previous_response_id",
     )
@@ -222,7 +223,7 @@ class Turn:
             self.dropped += 1
             return None
 
-    def _frame_for(self, payload: bytes) -> bytes:
+    def _frame_for(self, payload: bytes) -> bytes | None:
         size = len(payload)
         head = read_head(payload)
         kind = head.type
@@ -230,6 +231,8 @@ class Turn:
             kind = "error"  # some servers leave out the type
         signal = SIGNALS.get(kind, Signal.EVENT)
         if self.state is State.UNVERIFIED and signal is not Signal.GIVE_UP:
+            if not (kind or "").startswith("response."):
+                return None  # a keepalive or the like, which says nothing about the name
             self._verify(head)
         if signal is Signal.FINISH:
             payload = self._with_output(payload, head)
@@ -271,7 +274,9 @@ class Turn:
 
         Its transcript is None if what came before is held by the upstream only.
         """
-        return Known(self._result, self.upstream)
+        # What the upstream was told not to store it cannot continue by id; our transcript can.
+        forgotten = self._result is not None and self.fields.get("store") == b"false"
+        return Known(self._result, None if forgotten else self.upstream)
 
     def _continued(self) -> Transcript | None:
         if self.transcript is None:
@@ -310,11 +315,11 @@ class Turn:
         renamed = self.dialect.renames.get(kind) if kind else None
         if renamed:
             payload = replace_field(payload, "type", encode(renamed))
-        if self._stream_id is not None:
-            if bytes(head.stream_id):
-                return replace_field(payload, "stream_id", self._stream_id)
-            return add_field(payload, "stream_id", self._stream_id)
-        return payload
+        if self._stream_id is None:
+            return remove_field(payload, "stream_id") if bytes(head.stream_id) else payload
+        if bytes(head.stream_id):
+            return replace_field(payload, "stream_id", self._stream_id)
+        return add_field(payload, "stream_id", self._stream_id)
 
     def _account(self, cause: str) -> str:
         seen = [f"{self.events} events", f"{self.received_bytes} bytes", f"last event {self.last_event or 'none'}"]

@@ -27,6 +27,7 @@ __all__ = [
     "item_head",
     "join_object",
     "read_head",
+    "remove_field",
     "replace_field",
     "split_array",
     "split_object",
@@ -144,7 +145,7 @@ def item_head(raw: bytes) -> ItemHead:
     """Read what a transcript needs to know of an item; fields of other types, or an item that is none, are absent."""
     try:
         return _item_heads.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except FAULTS:
         pass
     try:
         fields = split_object(raw)
@@ -157,7 +158,7 @@ def decode(raw: bytes) -> Any:
     """Decode a small value that is known to be JSON; None if it cannot be represented."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except FAULTS:
         return None
 
 
@@ -208,6 +209,11 @@ def replace_field(raw: bytes, key: str, value: bytes) -> bytes:
         except Malformed:
             continue
     return join_object(wanted)
+
+
+def remove_field(raw: bytes, key: str) -> bytes:
+    """Return a JSON object without a field; the bytes of the other values stay as they are."""
+    return join_object({name: value for name, value in split_object(raw).items() if name != key})
 
 
 def _occurrences(raw: bytes, part: bytes) -> Iterable[int]:

@@ -42,7 +42,7 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name in FORWARDED or name.startswith(FORWARDED_PREFIX)
     }
-    return {name: value for name, value in chosen.items() if _can_be_carried(name, value)}
+    return {name: value for name, value in chosen.items() if can_be_carried(name, value)}
 
 
 def authorization(headers: Mapping[str, str], api_key: str | None) -> dict[str, str]:
@@ -50,10 +50,11 @@ def authorization(headers: Mapping[str, str], api_key: str | None) -> dict[str, 
     if api_key is not None:
         return {"authorization": f"Bearer {api_key}"}
     value = headers.get("authorization", "").strip(WHITE_SPACE)
-    return {"authorization": value} if value and _can_be_carried("authorization", value) else {}
+    return {"authorization": value} if value and can_be_carried("authorization", value) else {}
 
 
-def _can_be_carried(name: str, value: str) -> bool:
+def can_be_carried(name: str, value: str) -> bool:
+    """Tell if HTTP can carry a value; a debug line says it if not."""
     if _CARRIED.fullmatch(value):
         return True
     log.debug("header %s of the client is not forwarded: HTTP cannot carry its text", name)

@@ -23,7 +23,7 @@ import urllib3.exceptions
 
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
-from ..protocol.rejection import first_line, is_page, rejection
+from ..protocol.rejection import first_line, is_page, may_hold_events, rejection
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
 from .headers import authorization, forwarded
@@ -31,12 +31,14 @@ from .headers import authorization, forwarded
 log = logging.getLogger(__name__)
 
 READ_BYTES = 65536
-ERROR_BODY_BYTES = 65536
+ERROR_BODY_BYTES = 2**20
 ERROR_BODY_SECONDS = 10.0
 # What may follow a terminal event (`[DONE]`, the last chunk) before the connection is not worth waiting for.
 TAIL_BYTES = 4096
 TAIL_SECONDS = 0.5
 PROBE_SECONDS = 10.0
+# How soon a kept connection fails that was closed already.
+STALE_SECONDS = 1.0
 
 
 # The most telling cause comes first.
@@ -50,30 +52,42 @@ WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
 
 class Adapter(requests.adapters.HTTPAdapter):
     """
-    Counts the connections it makes, to tell a kept one from a new one.
+    Kept connections that can be told from new ones, and whose writes have a deadline of their own.
+
+    Args:
+        connections: How many are kept.
+        send_timeout: Seconds that sending one request may take.
 
     Attributes:
-        connected: How many there were so far.
+        connects: How many connections were begun so far.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, send_timeout: float) -> None:
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
-        self.connected = 0
+        self._send_timeout = send_timeout
+        self.connects = 0
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        if not hasattr(pool, "counting"):
-            pool.counting = True
-            pool.ConnectionCls = self._counted(pool.ConnectionCls)
+        if not hasattr(pool, "watched"):
+            pool.watched = True
+            pool.ConnectionCls = self._watched(pool.ConnectionCls)
         return pool
 
-    def _counted(self, kind: type[Any]) -> type[Any]:
+    def _watched(self, kind: type[Any]) -> type[Any]:
         # The pool's own count does not tell: it makes new connections with old objects.
         def connect(connection: Any) -> None:
+            self.connects += 1
             kind.connect(connection)
-            self.connected += 1
 
-        return type(kind.__name__, (kind,), {"connect": connect})
+        # urllib3 leaves the time to connect on the socket while a body is sent, and gevent counts it for all of it.
+        def send(connection: Any, data: bytes) -> None:
+            if connection.sock is None:
+                connection.connect()
+            connection.sock.settimeout(self._send_timeout)
+            kind.send(connection, data)
+
+        return type(kind.__name__, (kind,), {"connect": connect, "send": send})
 
 
 class Session(requests.Session):
@@ -109,7 +123,7 @@ class HTTPUpstream:
         self.url = f"{upstream.base_url}/responses"
         self._api_key = upstream.api_key
         self._settings = settings
-        self._adapter = Adapter(settings.connection_pool)
+        self._adapter = Adapter(settings.connection_pool, settings.first_event_timeout)
         self._session = Session(self._adapter, upstream.proxy_url)
 
     def headers_for(self, client: Mapping[str, str]) -> dict[str, str]:
@@ -169,11 +183,8 @@ class HTTPUpstream:
         try:
             if response.status_code >= 300:
                 raise self._refusal(response)
-            if is_page(response.headers, b""):
-                raise self._page(response)
-            encoding = response.headers.get("content-encoding", "identity")
-            if encoding != "identity":
-                raise ProtocolFault(f"the upstream {self.name!r} compressed its answer, which was not asked for")
+            if not may_hold_events(response.headers):
+                raise self._no_events(response)
             yield EventStream(response, self._settings, deadline)
         finally:
             response.close()
@@ -181,14 +192,17 @@ class HTTPUpstream:
     def _post(self, request: bytes, headers: Mapping[str, str]) -> requests.Response:
         timeouts = (self._settings.connect_timeout, self._settings.first_event_timeout)
         while True:
-            connected = self._adapter.connected
+            connects = self._adapter.connects
+            started = time.monotonic()
             try:
                 return self._session.post(
                     self.url, data=request, headers=headers, timeout=timeouts, stream=True, allow_redirects=False
                 )
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
-                # A kept connection that the upstream closed while it was idle; the request was not looked at.
-                if self._adapter.connected == connected and _was_closed(exc):
+                # A kept connection that the upstream closed while it was idle. Had it looked at the request, it would
+                # have taken longer.
+                kept = self._adapter.connects == connects
+                if kept and _was_closed(exc) and time.monotonic() - started < STALE_SECONDS:
                     continue
                 raise self._mapped(exc) from exc
 
@@ -199,7 +213,7 @@ class HTTPUpstream:
                 f"no connection to the upstream {self.name!r} within {self._settings.connect_timeout:g} s "
                 "(setting connect_timeout)"
             )
-        if isinstance(exc, requests.Timeout):
+        if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
             return _no_event(self._settings)
         if _was_closed(exc):
             return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
@@ -210,15 +224,16 @@ class HTTPUpstream:
         return Unreachable(f"the upstream {self.name!r} cannot be reached: {_words(causes)}")
 
     def _refusal(self, response: requests.Response) -> UpstreamError:
-        body = EventStream.beginning(response)
+        body = _beginning(response)
         error = rejection(response.status_code, response.headers, body)
         log.info("upstream %s answered %d: %r", self.name, response.status_code, first_line(body))
         return error
 
-    def _page(self, response: requests.Response) -> UpstreamError:
-        line = first_line(EventStream.beginning(response))
-        log.warning("upstream %s answered with a page instead of events: %r", self.name, line)
-        return ProtocolFault(f"the upstream {self.name!r} answered with an HTML page instead of events")
+    def _no_events(self, response: requests.Response) -> UpstreamError:
+        kind = response.headers.get("content-encoding") or response.headers.get("content-type")
+        line = first_line(_beginning(response))
+        log.warning("upstream %s answered with %r instead of events: %r", self.name, kind, line)
+        return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of events")
 
 
 class EventStream:
@@ -276,24 +291,6 @@ class EventStream:
         except (urllib3.exceptions.HTTPError, OSError):
             return
 
-    @staticmethod
-    def beginning(response: requests.Response) -> bytes:
-        """Return the first bytes of a body that holds no events, as far as they come in reasonable time."""
-        sock = _socket_of(response)
-        deadline = time.monotonic() + ERROR_BODY_SECONDS
-        body = b""
-        try:
-            while len(body) < ERROR_BODY_BYTES:
-                if sock:
-                    sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                chunk = response.raw.read1(ERROR_BODY_BYTES, decode_content=False)
-                if not chunk:
-                    break
-                body += chunk
-        except (urllib3.exceptions.HTTPError, OSError):
-            pass
-        return body
-
     def _read(self) -> bytes:
         if self._deadline is not None:
             self._wait_at_most(self._deadline - time.monotonic())
@@ -325,6 +322,24 @@ def _no_event(settings: Settings) -> TimedOut:
     )
 
 
+def _beginning(response: requests.Response) -> bytes:
+    """Return the first bytes of a body that holds no events, as far as they come in reasonable time."""
+    sock = _socket_of(response)
+    deadline = time.monotonic() + ERROR_BODY_SECONDS
+    body = b""
+    try:
+        while len(body) < ERROR_BODY_BYTES:
+            if sock:
+                sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            chunk = response.raw.read1(ERROR_BODY_BYTES, decode_content=False)
+            if not chunk:
+                break
+            body += chunk
+    except (urllib3.exceptions.HTTPError, OSError):
+        pass
+    return body
+
+
 def _socket_of(response: requests.Response) -> socket.socket | None:
     """Return the socket below a response; None if its body has ended already. No library offers it publicly."""
     reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
@@ -351,8 +366,10 @@ def _was_closed(exc: Exception) -> bool:
 
 def _words(causes: list[BaseException]) -> str:
     """Say a cause in words, without the addresses and object names that libraries put there."""
-    if any("int() with base 16" in str(cause) for cause in causes if type(cause) is ValueError):
-        return "a chunk of the body has no valid length"
+    # http.client says no more than this: the length of a chunk is not there, or is no number.
+    lengths = [str(cause) for cause in causes if type(cause) is ValueError and "int() with base 16" in str(cause)]
+    if lengths:
+        return "the body was cut off" if lengths[0].endswith(" b''") else "a chunk of the body has no valid length"
     for kinds, words in WORDS:
         if any(isinstance(cause, kinds) for cause in causes):
             return words

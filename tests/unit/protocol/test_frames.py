@@ -57,6 +57,8 @@ def wrapped(payload: bytes) -> bytes:
     "payload",
     [
         b'{"type":"error","status":429,"error":{"message":"no"}}',
+        b'{"type":"error","status":400,"error":{"status":500}}',
+        b'{"type":"error","status":599,"error":{}}',
         b'{"status": 400 ,"error": {} , "type":"error","headers":{"retry-after":"1"},"sequence_number":3}',
     ],
 )
@@ -78,6 +80,10 @@ def test_an_error_event_with_nothing_missing_is_not_touched(payload: bytes) -> N
         ),
         (b'{"type":"error","status":"429","error":{}}', b'{"type":"error","status":500,"error":{}}'),
         (b'{"type":"error","status":true,"error":{}}', b'{"type":"error","status":500,"error":{}}'),
+        (b'{"type":"error","status":400.0,"error":{}}', b'{"type":"error","status":500,"error":{}}'),
+        (b'{"type":"error","status":200,"error":{}}', b'{"type":"error","status":500,"error":{}}'),
+        (b'{"type":"error","status":399,"error":{}}', b'{"type":"error","status":500,"error":{}}'),
+        (b'{"type":"error","status":600,"error":{}}', b'{"type":"error","status":500,"error":{}}'),
         (b'{"type":"error","error":{"code":418}}', b'{"type":"error","error":{"code":418},"status":418}'),
         (b'{"type":"error","error":{"code":"unheard"}}', b'{"type":"error","error":{"code":"unheard"},"status":500}'),
         (b'{"error":{"status":404}}', b'{"error":{"status":404},"type":"error","status":404}'),
@@ -271,3 +277,10 @@ def test_error_object(body: bytes, expected: bytes | None) -> None:
 def test_error_text(body: bytes, expected: str | None) -> None:
     """Some servers put words where the API has an object."""
     assert expected == frames.error_text(body)
+
+
+@pytest.mark.parametrize("status", [b"0", b"99999999999999999999", b'"429"', b"429.0", b"true", b"200", b"600"])
+def test_a_status_that_is_no_error_status_is_replaced(status: bytes) -> None:
+    """Clients ignore a frame whose status they cannot read, and hang."""
+    payload = b'{"type":"error","status":%b,"error":{"code":"rate_limit_exceeded"}}' % status
+    assert b'{"type":"error","status":429,"error":{"code":"rate_limit_exceeded"}}' == wrapped(payload)

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.errors import ProtocolFault, Rejected
-from wsgi_proxy.protocol.rejection import first_line, is_page, passed_headers, reason, rejection
+from wsgi_proxy.protocol.rejection import (
+    TEXT_BYTES,
+    first_line,
+    is_page,
+    may_hold_events,
+    passed_headers,
+    reason,
+    rejection,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,12 @@ def test_a_page_or_binary_data_never_reaches_a_client(headers: dict[str, str], b
     assert (502, "the upstream answered 503 with something other than JSON") == (error.status, error.message)
 
 
+def test_long_words_are_no_message() -> None:
+    """At the limit they are passed on, with one byte more they are not."""
+    assert "x" * TEXT_BYTES == rejection(400, {}, b"x" * TEXT_BYTES).message
+    assert isinstance(rejection(400, {}, b"x" * (TEXT_BYTES + 1)), ProtocolFault)
+
+
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 399])
 def test_a_redirect_is_not_followed(status: int) -> None:
     """The message says what to do about it."""
@@ -107,6 +121,25 @@ def test_only_headers_that_concern_the_client_are_passed() -> None:
 def test_is_page(headers: dict[str, str], start: bytes, expected: bool) -> None:
     """By its content type, or by its first character."""
     assert expected is is_page(headers, start)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, True),
+        ({"Content-Type": "text/event-stream; charset=utf-8"}, True),
+        ({"Content-Type": "text/plain"}, True),
+        ({"Content-Type": "application/octet-stream"}, True),
+        ({"Content-Type": "application/x-ndjson"}, True),
+        ({"Content-Encoding": "identity"}, True),
+        ({"Content-Type": "text/html"}, False),
+        ({"Content-Type": "Application/JSON; charset=utf-8"}, False),
+        ({"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, False),
+    ],
+)
+def test_only_what_cannot_be_an_event_stream_is_refused(headers: dict[str, str], expected: bool) -> None:
+    """Servers name event streams in many ways."""
+    assert expected is may_hold_events(headers)
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,6 @@ FAULTS = [
     (message("response.inject"), "unsupported websocket request type: response.inject", None),
     (message("response.interrupt"), "unsupported websocket request type: response.interrupt", None),
     (message("session.update", model="m", input=[]), "unsupported websocket request type: session.update", None),
-    (message(input=[]), "missing model in response.create request", None),
     (message(model=None, input=[]), "missing model in response.create request", None),
     (message(model=" ", input=[]), "missing model in response.create request", None),
     (message(model="m", input=5), "websocket request requires array field: input", None),
@@ -354,8 +353,6 @@ FAULTS = [
 @BOTH
 def test_a_message_at_fault_changes_nothing(dialect: Dialect, sent: bytes, words: str, code: str | None) -> None:
     """It is answered with one error of status 400, and the conversation goes on as if it had not come."""
-    if dialect is V1 and b"model" not in sent and b"response.create" in sent:
-        pytest.skip("a create inherits the model in v1")
     session = new_session(dialect)
     say(session, "one", "resp_1")
     error = error_to(session, sent)
@@ -365,6 +362,14 @@ def test_a_message_at_fault_changes_nothing(dialect: Dialect, sent: bytes, words
         error["error"].get("code"),
     )
     assert error["error"]["message"].startswith(words)
+    assert [user("one"), ANSWER, user("two")] == run(session, append("two"), completed("resp_2"))["input"]
+
+
+def test_a_create_without_a_model_changes_nothing() -> None:
+    """In v2 it inherits none."""
+    session = new_session(V2)
+    say(session, "one", "resp_1")
+    assert "missing model in response.create request" == error_to(session, message(input=[]))["error"]["message"]
     assert [user("one"), ANSWER, user("two")] == run(session, append("two"), completed("resp_2"))["input"]
 
 
@@ -624,6 +629,16 @@ def test_named_lanes_are_limited() -> None:
         say(session, "two", "resp_2", stream_id=lane)
 
 
+def test_a_lane_whose_only_message_was_refused_does_not_count() -> None:
+    """Its queue was full before it had one."""
+    session = new_session(named_lanes=1, turns_in_flight=1, waiting_turns=0)
+    turn = turn_of(session, message(model="m", input="hi"))
+    refusal = only(session.receive(message(model="m", input="hi", stream_id="a")))
+    assert isinstance(refusal, Answer)
+    assert [[], []] == [session.finish(refusal), session.finish(turn)]
+    say(session, "one", "resp_1", stream_id="b")
+
+
 def test_a_lane_of_which_nothing_came_does_not_count() -> None:
     """Errors must not use up the lanes."""
     session = new_session(named_lanes=1)
@@ -645,3 +660,28 @@ def test_the_limits_are_those_of_the_protocol() -> None:
 def answer_frame(works: list[Any]) -> bytes:
     frame: bytes = works[0].frames[0]
     return frame
+
+
+def test_a_prewarm_by_options_is_not_inherited() -> None:
+    """The turn that appends to it must not be taken for another prewarm by the upstream."""
+    session = new_session()
+    answer_to(session, message(model="m", input=[user("one")], prompt_cache_options={"prewarm": True}))
+    assert {"model", "input", "stream"} == set(request_of(turn_of(session, append("two"))))
+
+
+def test_a_refused_message_makes_no_lane() -> None:
+    """So that clients whose messages are refused do not run out of lanes."""
+    session = new_session(waiting_turns=0, turns_in_flight=1, named_lanes=2)
+    busy = turn_of(session, message(model="m", input=[]))
+    for name in "abc":
+        refusal = only(session.receive(message(model="m", input=[], stream_id=name)))
+        assert 429 == decoded_error(refusal.frames[0])["status"]
+    session.finish(busy)
+    for name in "de":
+        session.finish(turn_of(session, message(model="m", input=[], stream_id=name)))
+
+
+@pytest.mark.parametrize("kind", ["x" * 10_000, "\n" * 3 + "x" * 10_000])
+def test_what_a_client_made_up_is_quoted_in_part(kind: str) -> None:
+    """An error frame is no place for megabytes."""
+    assert len(error_to(new_session(), message(kind))["error"]["message"]) < 300

@@ -121,6 +121,17 @@ def test_only_exact_duplicates_are_dropped(new: bytes, kept: bytes) -> None:
     assert kept == without_resent(stored, new)
 
 
+def test_an_item_that_is_stored_in_two_versions_is_compared_with_both() -> None:
+    """Wherever in the transcript they stand."""
+    first, second = b'{"id":"i","call_id":"c","n":1}', b'{"id":"i","call_id":"c","n":2}'
+    for stored in (
+        EMPTY.extended(b"[" + first + b"]").extended(b"[" + second + b"]"),
+        EMPTY.extended(b"[" + second + b"," + first + b"]"),
+    ):
+        assert b"[3]" == without_resent(stored, b"[" + second + b",3]")
+        assert b"[3]" == without_resent(stored, b"[" + first + b",3]")
+
+
 def test_a_new_input_is_not_compared_with_itself() -> None:
     """What the client sends twice at once is its own affair."""
     twice = b"[" + CALL + b"," + CALL + b"]"

@@ -172,6 +172,7 @@ def test_a_named_id_opens_the_turn() -> None:
         b'{"type":"response.created","response":{}}',
         b'{"type":"response.created","response":null}',
         b'{"type":"response.created"}',
+        b'{"type":"response.created","response":[]}',
         DELTA,
         COMPLETED,
     ],
@@ -186,6 +187,16 @@ def test_an_id_that_is_not_named_ends_the_turn_before_any_frame(payload: bytes) 
     assert (400, "previous_response_not_found") == (error["status"], error["error"]["code"])
     assert State.FAILED is turn.state
     assert turn.receive(COMPLETED) is None
+
+
+def test_what_is_no_event_of_a_response_says_nothing_about_the_id() -> None:
+    """A keepalive, a rate limit, an event without a type: not forwarded, because no frame comes before the answer."""
+    turn = unverified()
+    others = [b'{"type":"keepalive"}', b'{"type":"codex.rate_limits"}', b"{}", b'{"type":5}']
+    assert [] == turn.receive_all(others)
+    assert State.UNVERIFIED is turn.state
+    named = b'{"type":"response.created","response":{"previous_response_id":"resp_0"}}'
+    assert [named, *others] == turn.receive_all([named, *others])
 
 
 def test_a_terminal_event_may_name_the_id_itself() -> None:
@@ -381,6 +392,25 @@ def test_the_response_is_known_by_its_id_and_upstream() -> None:
     assert turn.response_id is None
 
 
+@pytest.mark.parametrize(
+    ("store", "upstream"), [(b"false", None), (b"true", "main"), (b"null", "main"), (b'"false"', "main")]
+)
+def test_what_was_not_stored_is_not_continued_by_its_id(store: bytes, upstream: str | None) -> None:
+    """The upstream was told to forget it; our transcript stands for it."""
+    turn = new_turn(fields={"model": b'"m"', "store": store})
+    turn.request_for("main", True)
+    turn.receive(COMPLETED)
+    assert upstream == turn.committed().upstream
+
+
+def test_what_only_the_upstream_holds_is_always_its_own() -> None:
+    """There is no transcript to stand for it."""
+    turn = new_turn(transcript=None, previous_id="resp_0", fields={"model": b'"m"', "store": b"false"})
+    turn.request_for("main", True)
+    turn.receive(b'{"type":"response.completed","response":{"id":"resp_1","previous_response_id":"resp_0"}}')
+    assert Known(None, "main") == turn.committed()
+
+
 # --- ends without a terminal event
 
 
@@ -448,3 +478,8 @@ def test_nesting_just_within_reach_never_raises(kind: str, dialect: Dialect) -> 
         if frame is None:
             assert (State.OPEN, 0, None) == (turn.state, turn.events, turn.last_event)
     assert {True, False} == outcomes
+
+
+def test_the_default_lane_has_no_name_whatever_the_upstream_says() -> None:
+    """Clients tell lanes apart by it."""
+    assert b'{"type":"x","a":[1, 2]}' == new_turn().receive(b'{"type":"x", "stream_id":"b", "a":[1, 2]}')

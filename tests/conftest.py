@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,9 @@ ROOT = Path(__file__).parent.parent
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.02
+
+# Started in the background, pytest ignores Ctrl-C, and every process that it starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Process:

@@ -14,7 +14,7 @@ Imports point down only; a test walks them.
 `gateway`
     gevent, gevent-websocket and Flask: the client's WebSocket, its greenlets, the gunicorn worker.
 `upstream`
-    requests: one request in, payload bytes out; foreign errors become ours here.
+    requests and websockets: one request in, payload bytes out; foreign errors become ours here.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions.
 `settings`, `values`, `errors`
@@ -28,7 +28,8 @@ The life of a turn
 2. `gateway/relay.py` reads messages in one greenlet that never stops reading.
 3. A message reaches `protocol/session.py`. It answers with the work that may start: a `Turn` to execute, or an
    `Answer`, which is frames that need no upstream (an error, a prewarm).
-4. A lane greenlet takes the turn to `upstream/http.py`: POST, stream, payload bytes.
+4. A lane greenlet takes the turn to `upstream/http.py`: POST, stream, payload bytes; or to `upstream/websocket.py`,
+   if the upstream speaks WebSocket itself.
 5. `protocol/turn.py` makes frames of them; the frames of one chunk leave in one send.
 6. A terminal event ends the turn, and the session commits the new transcript. Anything else commits nothing.
 7. The client leaves: the greenlets end and the upstream response is closed at once.

@@ -134,6 +134,9 @@ SETTINGS = (
     Setting("connect_timeout", DURATION, "10s", "seconds", "Time to connect to the upstream."),
     Setting("first_event_timeout", DURATION, "600s", "seconds", "Time from a request to its first event."),
     Setting("gap_timeout", DURATION, "300s", "seconds", "Longest silence of the upstream after its first event."),
+    Setting(
+        "websocket_retry", DURATION, "300s", "seconds", "Time until an upstream that refused WebSocket is asked again."
+    ),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
     Setting("graceful_timeout", DURATION, "30s", "seconds", "Time for running turns to finish when the server stops."),
     Setting(
@@ -153,8 +156,10 @@ UPSTREAM_SETTINGS = (
     Setting("base_url", BASE_URL, None, "", "Where `/responses` is found; required."),
     Setting("api_key", KEY, None, "", "As `upstream_api_key`.", secret=True),
     Setting("proxy_url", PROXY_URL, None, "", "As the setting of this name, which is used if it is absent."),
-    Setting("websockets", WEBSOCKETS, None, "", "Whether it speaks WebSocket, and so takes incremental input."),
-    Setting("incremental_input", FLAG, None, "", "Whether it knows `previous_response_id`; beats `websockets`."),
+    Setting("websockets", WEBSOCKETS, None, "", "Whether it speaks WebSocket; its turns then go over one."),
+    Setting(
+        "incremental_input", FLAG, None, "", "Whether it continues from ids it made; by default unknown over HTTP."
+    ),
     Setting("metadata", TABLE, None, "", "Free table; its `websockets` counts if the one above is absent or ignored."),
 )
 
@@ -206,6 +211,7 @@ class Settings:
     connect_timeout: float = 10.0
     first_event_timeout: float = 600.0
     gap_timeout: float = 300.0
+    websocket_retry: float = 300.0
     close_timeout: float = 10.0
     graceful_timeout: float = 30.0
     log_level: str = "info"

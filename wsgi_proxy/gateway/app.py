@@ -20,6 +20,7 @@ from ..protocol.dialect import negotiate
 from ..protocol.session import Limits, Session
 from ..settings import Settings, load
 from ..upstream.http import HTTPUpstream
+from ..upstream.websocket import WebSocketUpstream
 from .connection import Connection
 from .relay import Relay
 from .worker import EXTENSION, TURN_STATE, UpgradeHandler
@@ -84,7 +85,9 @@ class Bridge:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
-        self._upstream = HTTPUpstream(settings.require_upstream(), settings)
+        upstream = settings.require_upstream()
+        self._upstream = HTTPUpstream(upstream, settings)
+        self._websocket = WebSocketUpstream(upstream, upstream.api_key, settings) if upstream.websockets else None
         self._told_about_turn_state = False
 
     def converse(self) -> Response:
@@ -105,9 +108,16 @@ class Bridge:
         Relay(
             name=name,
             connection=self._take_over(websocket),
-            session=Session(dialect, clock=time.time, new_id=lambda: str(uuid.uuid4()), limits=self._limits),
+            session=Session(
+                dialect,
+                clock=time.time,
+                new_id=lambda: str(uuid.uuid4()),
+                limits=self._limits,
+                answers_prewarms=self._websocket is None,
+            ),
             upstream=self._upstream,
             headers=self._upstream.headers_for(headers),
+            socket=self._websocket.session(headers) if self._websocket else None,
         ).run()
         return Response()  # the handler discards it
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import gevent
 from gevent.pool import Group
 from websockets.frames import CloseCode
 
 from ..errors import ClosedEarly, ConnectionLost, ProxyError
+from ..protocol.messages import create_message
 from ..protocol.session import Answer, Session, Work
 from ..protocol.turn import State, Turn
-from ..upstream.http import HTTPUpstream
+from ..upstream.http import EventStream, HTTPUpstream
+from ..upstream.websocket import Events, UpgradeRefused, UpstreamSocket
 from .connection import Connection
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class Relay:
         session: Its state.
         upstream: What executes its turns.
         headers: Of its upstream requests.
+        socket: What executes them if the upstream speaks WebSocket itself; None if it does not.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Relay:
         session: Session,
         upstream: HTTPUpstream,
         headers: Mapping[str, str],
+        socket: UpstreamSocket | None = None,
     ) -> None:
         self._name = name
         self._connection = connection
         self._session = session
         self._upstream = upstream
         self._headers = headers
+        self._socket = socket
         self._lanes = Group()
         self._turns = 0
 
@@ -61,6 +66,8 @@ class Relay:
         finally:
             # A killed greenlet closes its upstream response on its way out.
             self._lanes.kill()
+            if self._socket:
+                self._socket.close()
             self._connection.finish()
             log.info(
                 "session %s closed after %.1f s and %d turns: %s",
@@ -105,8 +112,29 @@ class Relay:
             self._fail(turn, ProxyError("the proxy failed on this turn; its log has the details"))
 
     def _stream(self, turn: Turn) -> None:
+        if self._socket:
+            try:
+                self._forward(turn, self._over_websocket(turn, self._socket))
+            except UpgradeRefused as refusal:
+                log.debug("session %s: %s; the turn goes over HTTP", self._name, refusal)
+            else:
+                return
+        if turn.prewarm:  # over HTTP it would generate
+            answer = self._session.answer_prewarm(turn)
+            self._deliver(answer, answer.frames, ended=True)
+            return
         request = turn.request_for(self._upstream.name, self._upstream.takes_incremental_input)
-        with self._upstream.execute(request, self._headers) as events:
+        self._forward(turn, self._upstream.execute(request, self._headers))
+
+    def _over_websocket(self, turn: Turn, socket: UpstreamSocket) -> AbstractContextManager[Events]:
+        def message_for(connection: str) -> bytes:
+            request = turn.request_for(connection, socket.takes_incremental_input, by_connection=True)
+            return create_message(request, generate=not turn.prewarm)
+
+        return socket.execute(message_for, turn.previous.upstream if turn.previous else None)
+
+    def _forward(self, turn: Turn, execution: AbstractContextManager[Events | EventStream]) -> None:
+        with execution as events:
             turn.upstream_request_id = events.request_id
             for payloads in events:
                 frames = turn.receive_all(payloads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ProxyError, Rejected, kind_of
-from .wire import Head, Malformed, Raw, add_field, decode, encode, replace_field, split_object, text_of
+from .wire import Head, Malformed, Raw, add_field, decode, encode, read_head, replace_field, split_object, text_of
 
 # What the codes of an upstream's error event mean as a status, where the event does not say.
 STATUS_BY_CODE = {
@@ -13,9 +13,11 @@ STATUS_BY_CODE = {
     "invalid_prompt": 400,
     "invalid_request_error": 400,
     "previous_response_not_found": 400,
+    "websocket_connection_limit_reached": 400,
     "invalid_api_key": 401,
     "insufficient_quota": 429,
     "model_not_found": 404,
+    "message_too_big": 413,
     "rate_limit_exceeded": 429,
     "server_is_overloaded": 503,
     "slow_down": 503,
@@ -159,6 +161,18 @@ def prewarm_frames(
 def for_lane(frame: bytes, lane: str | None) -> bytes:
     """Add a lane's `stream_id` to a frame that has none; the default lane has no name, so nothing is added for it."""
     return frame if lane is None else add_field(frame, "stream_id", encode(lane))
+
+
+def error_code(payload: bytes) -> str | None:
+    """Return the code of an `error` event, nested or flat; None for every other payload."""
+    try:
+        head = read_head(payload)
+        if head.type != "error":
+            return None
+        nested = bytes(head.error)
+        return text_of(split_object(nested if nested[:1] == b"{" else payload).get("code"))
+    except Malformed:
+        return None
 
 
 def error_object(body: bytes) -> bytes | None:

@@ -146,6 +146,18 @@ def model_of(fields: dict[str, bytes]) -> str:
     return model
 
 
+def create_message(request: bytes, *, generate: bool = True) -> bytes:
+    """
+    Make the message that asks an upstream over WebSocket for what a request asks over HTTP.
+
+    Args:
+        request: The JSON body; incremental input stays what it is.
+        generate: False for a prewarm.
+    """
+    prewarm = b"" if generate else b'"generate":false,'
+    return b'{"type":"response.create",' + prewarm + request[1:]
+
+
 def request_fields(fields: dict[str, bytes], array: bytes, previous_id: str | None = None) -> dict[str, bytes]:
     """
     Return the fields of an upstream request.

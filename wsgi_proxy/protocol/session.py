@@ -135,17 +135,35 @@ class Session:
         clock: Returns seconds since the epoch.
         new_id: Returns a new unique id, for prewarms.
         limits: How much the session may hold.
+        answers_prewarms: Prewarms are answered here; otherwise they are turns, for an upstream that speaks WebSocket.
     """
 
-    __slots__ = ("_clock", "_in_flight", "_known", "_lanes", "_limits", "_new_id", "_ready", "dialect")
+    __slots__ = (
+        "_answers_prewarms",
+        "_clock",
+        "_in_flight",
+        "_known",
+        "_lanes",
+        "_limits",
+        "_new_id",
+        "_ready",
+        "dialect",
+    )
 
     def __init__(
-        self, dialect: Dialect, *, clock: Callable[[], float], new_id: Callable[[], str], limits: Limits | None = None
+        self,
+        dialect: Dialect,
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+        limits: Limits | None = None,
+        answers_prewarms: bool = True,
     ) -> None:
         self.dialect = dialect
         self._clock = clock
         self._new_id = new_id
         self._limits = limits or Limits()
+        self._answers_prewarms = answers_prewarms
         self._known = KnownResponses(self._limits.known_responses, self._limits.transcript_bytes)
         self._lanes: dict[str | None, Lane] = {None: Lane(None)}
         self._ready: deque[Lane] = deque()  # lanes that wait for their next message to start
@@ -216,7 +234,7 @@ class Session:
             if isinstance(message, RequestError):
                 raise message
             turn = self._turn_for(lane, message)
-            return self._prewarm(turn) if message.prewarm else turn
+            return self.answer_prewarm(turn) if turn.prewarm and self._answers_prewarms else turn
         except (RequestError, Malformed) as exc:
             error = messages.invalid_json(exc) if isinstance(exc, Malformed) else exc
             return Answer(lane.name, [error_frame(error, lane.name)])
@@ -230,18 +248,18 @@ class Session:
             raise RequestError("websocket request received before response.create")
         if rule is Rule.BEGIN:
             delta = messages.first_input(message.fields)
-            return self._turn(lane, message.fields, delta, EMPTY)
+            return self._turn(lane, message, message.fields, delta, EMPTY)
         delta = messages.next_input(message.fields, self.dialect)
         fields = self._inherited(lane, message)
         if rule is Rule.MERGE and lane.last:
             if replaces(delta):
-                return self._turn(lane, fields, delta, EMPTY)
+                return self._turn(lane, message, fields, delta, EMPTY)
             # Only where we hold no transcript does the id have to stand for it.
             before = lane.last.known.transcript
-            return self._turn(lane, fields, delta, before, lane.last.response_id if before is None else None)
+            return self._turn(lane, message, fields, delta, before, lane.last.response_id if before is None else None)
         if rule is Rule.FORWARD and fields.get("store") == b"false" and known is None:
             raise not_found(message.previous_id or "")
-        return self._turn(lane, fields, delta, known.transcript if known else None, message.previous_id, known)
+        return self._turn(lane, message, fields, delta, known.transcript if known else None, message.previous_id, known)
 
     def _inherited(self, lane: Lane, message: Message) -> dict[str, bytes]:
         """Return the message's fields, and those of the last request that the dialect lets it leave out."""
@@ -258,6 +276,7 @@ class Session:
     def _turn(
         self,
         lane: Lane,
+        message: Message,
         fields: dict[str, bytes],
         delta: bytes,
         before: Transcript | None,
@@ -275,9 +294,16 @@ class Session:
             transcript=transcript,
             previous_id=previous_id,
             previous=previous,
+            prewarm=message.prewarm,
         )
 
-    def _prewarm(self, turn: Turn) -> Answer:
+    def answer_prewarm(self, turn: Turn) -> Answer:
+        """
+        Answer a prewarm here; then it takes the place of the turn.
+
+        Raises:
+            RequestError: What it continues from is held by the upstream only.
+        """
         if turn.transcript is None:
             raise not_found(turn.previous_id or "")
         response_id = f"resp_prewarm_{self._new_id()}"
@@ -289,15 +315,14 @@ class Session:
             finished=self.dialect.finished,
             lane=turn.lane,
         )
-        # The request to prewarm, in either form, is not for the turns that take over these fields.
-        fields = {name: value for name, value in turn.fields.items() if name != "prompt_cache_options"}
-        return Answer(turn.lane, frames, prewarmed=Last(Known(turn.transcript, None), fields, response_id))
+        last = Last(Known(turn.transcript, None), _inheritable(turn), response_id)
+        return Answer(turn.lane, frames, prewarmed=last)
 
     def _commit(self, lane: Lane, work: Work) -> None:
         if isinstance(work, Answer):
             last = work.prewarmed
         elif work.state is State.FINISHED:
-            last = Last(work.committed(), work.fields, work.response_id)
+            last = Last(work.committed(), _inheritable(work), work.response_id)
         else:
             last = None
         if last is None or (last.known.transcript is None and last.response_id is None):
@@ -326,6 +351,13 @@ def _holder(message: Message, known: Known | None) -> Holder:
     if message.previous_id is None:
         return Holder.NOBODY
     return Holder.US if known is not None and known.transcript is not None else Holder.OTHERS
+
+
+def _inheritable(turn: Turn) -> dict[str, bytes]:
+    """Return what later turns may take over; the options that ask for a prewarm are not for them."""
+    if not turn.prewarm:
+        return turn.fields
+    return {name: value for name, value in turn.fields.items() if name != "prompt_cache_options"}
 
 
 def _refusal(lane: str | None, error: ProxyError) -> Answer:

@@ -106,6 +106,7 @@ class Turn:
         transcript: Everything up to and including the new items; None if only the upstream holds what came before.
         previous_id: The response that is continued, where there is one.
         previous: What is known of that response; None if nothing is.
+        prewarm: It generates nothing; only an upstream that speaks WebSocket is asked to do that.
 
     Attributes:
         model: As the client named it.
@@ -118,6 +119,7 @@ class Turn:
     """
 
     __slots__ = (
+        "_by_connection",
         "_items",
         "_output",
         "_result",
@@ -132,6 +134,7 @@ class Turn:
         "model",
         "previous",
         "previous_id",
+        "prewarm",
         "received_bytes",
         "response_id",
         "state",
@@ -151,6 +154,7 @@ class Turn:
         transcript: Transcript | None,
         previous_id: str | None = None,
         previous: Known | None = None,
+        prewarm: bool = False,
     ) -> None:
         self.lane = lane
         self.dialect = dialect
@@ -160,6 +164,7 @@ class Turn:
         self.transcript = transcript
         self.previous_id = previous_id
         self.previous = previous
+        self.prewarm = prewarm
         self.state = State.OPEN
         self.events = 0
         self.received_bytes = 0
@@ -172,24 +177,27 @@ class Turn:
         self._items: dict[int, bytes] = {}
         self._output = b"[]"
         self._result: Transcript | None = None
+        self._by_connection = False
 
     @property
     def over(self) -> bool:
         """Whether the last frame has been made."""
         return self.state in ENDED
 
-    def request_for(self, upstream: str, takes_incremental: bool | None) -> bytes:
+    def request_for(self, upstream: str, takes_incremental: bool | None, *, by_connection: bool = False) -> bytes:
         """
         Return the request body for the upstream that takes the turn.
 
         Args:
             upstream: Its name; remembered, for it may know the response by id.
             takes_incremental: Whether it keeps responses and continues from their ids; None if that is not known.
+            by_connection: The name is that of a connection, on which it keeps responses also with `store: false`.
 
         Raises:
             RequestError: Only the upstream could know the previous response, and it is known to keep none.
         """
         self.upstream = upstream
+        self._by_connection = by_connection
         if self.transcript is None:
             if takes_incremental is False:
                 raise not_found(self.previous_id or "")
@@ -275,7 +283,7 @@ class Turn:
         Its transcript is None if what came before is held by the upstream only.
         """
         # What the upstream was told not to store it cannot continue by id; our transcript can.
-        forgotten = self._result is not None and self.fields.get("store") == b"false"
+        forgotten = self._result is not None and self.fields.get("store") == b"false" and not self._by_connection
         return Known(self._result, None if forgotten else self.upstream)
 
     def _continued(self) -> Transcript | None:

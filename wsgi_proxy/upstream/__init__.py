@@ -1,1 +1,1 @@
-"""Executors: one request in, the payload bytes of its events out. requests lives here."""
+"""Executors: one request in, the payload bytes of its events out. requests and WebSocket clients live here."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, Upstream
 from ..protocol.rejection import first_line, is_page, may_hold_events, rejection
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
+from .faults import causes_of, no_connection, no_event, silence, was_closed, words_for
 from .headers import authorization, forwarded
 
 log = logging.getLogger(__name__)
@@ -39,15 +39,6 @@ TAIL_SECONDS = 0.5
 PROBE_SECONDS = 10.0
 # How soon a kept connection fails that was closed already.
 STALE_SECONDS = 1.0
-
-
-# The most telling cause comes first.
-WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    (ConnectionResetError, "the upstream reset the connection"),
-    (socket.gaierror, "its host name has no address"),
-    (ssl.SSLCertVerificationError, "its certificate is not trusted"),
-    ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the body was cut off"),
-)
 
 
 class Adapter(requests.adapters.HTTPAdapter):
@@ -119,7 +110,10 @@ class HTTPUpstream:
 
     def __init__(self, upstream: UpstreamSettings, settings: Settings) -> None:
         self.name = upstream.name
-        self.takes_incremental_input = upstream.takes_incremental_input
+        # Over WebSocket it may know the responses of a connection; that says nothing about HTTP.
+        self.takes_incremental_input = (
+            upstream.incremental_input if upstream.websockets else upstream.takes_incremental_input
+        )
         self.url = f"{upstream.base_url}/responses"
         self._api_key = upstream.api_key
         self._settings = settings
@@ -157,7 +151,7 @@ class HTTPUpstream:
             timeouts = (self._settings.connect_timeout, PROBE_SECONDS)
             response = self._session.get(url, headers=authorization({}, self._api_key), timeout=timeouts, stream=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
-            raise Unreachable(f"GET {url}: {_words(list(_causes(exc)))}; turns fail until it answers") from exc
+            raise Unreachable(f"GET {url}: {words_for(exc)}; turns fail until it answers") from exc
         with response:
             if is_page(response.headers, b"") or response.status_code in (301, 302, 307, 308, 404, 405):
                 raise ProtocolFault(
@@ -202,26 +196,23 @@ class HTTPUpstream:
                 # A kept connection that the upstream closed while it was idle. Had it looked at the request, it would
                 # have taken longer.
                 kept = self._adapter.connects == connects
-                if kept and _was_closed(exc) and time.monotonic() - started < STALE_SECONDS:
+                if kept and was_closed(exc) and time.monotonic() - started < STALE_SECONDS:
                     continue
                 raise self._mapped(exc) from exc
 
     def _mapped(self, exc: Exception) -> UpstreamError:
-        causes = list(_causes(exc))
+        causes = list(causes_of(exc))
         if isinstance(exc, requests.ConnectTimeout):
-            return TimedOut(
-                f"no connection to the upstream {self.name!r} within {self._settings.connect_timeout:g} s "
-                "(setting connect_timeout)"
-            )
+            return no_connection(self.name, self._settings.connect_timeout)
         if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
-            return _no_event(self._settings)
-        if _was_closed(exc):
+            return no_event(self._settings.first_event_timeout)
+        if was_closed(exc):
             return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
         if any(isinstance(cause, http.client.HTTPException) for cause in causes):
             log.warning("upstream %s did not answer with HTTP: %r", self.name, causes[-1])
             return ProtocolFault(f"the upstream {self.name!r} did not answer with HTTP")
         log.warning("upstream %s cannot be reached at %s: %r", self.name, self.url, causes[-1])
-        return Unreachable(f"the upstream {self.name!r} cannot be reached: {_words(causes)}")
+        return Unreachable(f"the upstream {self.name!r} cannot be reached: {words_for(exc)}")
 
     def _refusal(self, response: requests.Response) -> UpstreamError:
         body = _beginning(response)
@@ -299,7 +290,7 @@ class EventStream:
         except urllib3.exceptions.ReadTimeoutError as exc:
             raise self._silence() from exc
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
-            raise ClosedEarly(_words(list(_causes(exc)))) from exc
+            raise ClosedEarly(words_for(exc)) from exc
 
     def _expect_gaps(self) -> None:
         if self._deadline is not None:
@@ -312,14 +303,8 @@ class EventStream:
 
     def _silence(self) -> TimedOut:
         if self._deadline is not None:
-            return _no_event(self._settings)
-        return TimedOut(f"the upstream sent nothing for {self._settings.gap_timeout:g} s (setting gap_timeout)")
-
-
-def _no_event(settings: Settings) -> TimedOut:
-    return TimedOut(
-        f"the upstream sent no event within {settings.first_event_timeout:g} s (setting first_event_timeout)"
-    )
+            return no_event(self._settings.first_event_timeout)
+        return silence(self._settings.gap_timeout)
 
 
 def _beginning(response: requests.Response) -> bytes:
@@ -344,34 +329,3 @@ def _socket_of(response: requests.Response) -> socket.socket | None:
     """Return the socket below a response; None if its body has ended already. No library offers it publicly."""
     reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
     return getattr(getattr(reader, "raw", None), "_sock", None)
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it wraps, outermost first; requests and urllib3 keep causes in several places."""
-    seen: set[int] = set()
-    pending: list[object] = [exc]
-    while pending:
-        found = pending.pop(0)
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            pending += [getattr(found, "reason", None), *found.args, found.__cause__, found.__context__]
-
-
-def _was_closed(exc: Exception) -> bool:
-    """Tell if an established connection was closed by the other side."""
-    closed = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
-    return any(isinstance(cause, closed) for cause in _causes(exc))
-
-
-def _words(causes: list[BaseException]) -> str:
-    """Say a cause in words, without the addresses and object names that libraries put there."""
-    # http.client says no more than this: the length of a chunk is not there, or is no number.
-    lengths = [str(cause) for cause in causes if type(cause) is ValueError and "int() with base 16" in str(cause)]
-    if lengths:
-        return "the body was cut off" if lengths[0].endswith(" b''") else "a chunk of the body has no valid length"
-    for kinds, words in WORDS:
-        if any(isinstance(cause, kinds) for cause in causes):
-            return words
-    spoken = [cause.strerror.lower() for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    return spoken[0] if spoken else type(causes[-1]).__name__

@@ -279,6 +279,23 @@ def test_error_text(body: bytes, expected: str | None) -> None:
     assert expected == frames.error_text(body)
 
 
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b'{"type":"error","error":{"code":"x"}}', "x"),
+        (b'{"type":"error","code":"x","message":"flat"}', "x"),
+        (b'{"type":"error","error":"words","code":null}', None),
+        (b'{"type":"response.failed","error":{"code":"x"}}', None),
+        (b'{"error":{"code":"x"}}', None),
+        (b"[DONE]", None),
+        (b'{"type":"error"', None),
+    ],
+)
+def test_the_code_of_an_error_event(payload: bytes, code: str | None) -> None:
+    """Other payloads have none."""
+    assert code == frames.error_code(payload)
+
+
 @pytest.mark.parametrize("status", [b"0", b"99999999999999999999", b'"429"', b"429.0", b"true", b"200", b"600"])
 def test_a_status_that_is_no_error_status_is_replaced(status: bytes) -> None:
     """Clients ignore a frame whose status they cannot read, and hang."""

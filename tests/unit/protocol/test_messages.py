@@ -218,3 +218,11 @@ def test_request_fields_always_stream(fields: dict[str, bytes], previous_id: str
     before = dict(fields)
     assert expected == join_object(messages.request_fields(fields, b"[1]", previous_id))
     assert before == fields
+
+
+@pytest.mark.parametrize(("generate", "extra"), [(True, b""), (False, b'"generate":false,')])
+def test_a_request_becomes_a_message_for_an_upstream(generate: bool, extra: bytes) -> None:
+    """Its bytes stay as they are, and a prewarm says that it is one."""
+    request = b'{"model":"m", "input" : [ 1.50 ]}'
+    expected = b'{"type":"response.create",' + extra + request[1:]
+    assert expected == messages.create_message(request, generate=generate)

@@ -1,0 +1,296 @@
+"""
+The executor for upstreams that speak WebSocket themselves.
+
+One message in, payload bytes out, as in `http.py`; but the connection is a client session's own and lasts from turn to
+turn, because an upstream may know the responses of its connection only there.
+
+Turns of one session that run at the same time, in lanes, get a connection each: an upstream answers the messages of a
+connection one after the other, and a lane must not wait for another. Mostly there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidStatus, ProxyError
+
+from .. import __version__
+from ..errors import ClosedEarly, ProtocolFault, Unreachable, UpstreamError
+from ..protocol.frames import error_code
+from ..protocol.rejection import first_line, rejection
+from ..settings import Settings, UpstreamSettings
+from .connection import Connection, headers_of
+from .faults import no_connection, no_event, silence, was_closed, words_for
+from .headers import authorization, forwarded
+
+log = logging.getLogger(__name__)
+
+BETA = "responses_websockets=2026-02-06"
+NOT_SPOKEN_HERE = frozenset((404, 405, 426))
+LIMIT_REACHED = "websocket_connection_limit_reached"
+
+
+class UpgradeRefused(UpstreamError):
+    """The upstream speaks no WebSocket, or not at present; the turn can go to it over HTTP."""
+
+
+class WebSocketUpstream:
+    """
+    An upstream, as one worker sees it with one of its keys.
+
+    Args:
+        upstream: Where it is.
+        key: Sent as a bearer token; None passes the client's `Authorization` on.
+        settings: Timeouts and limits.
+        ca_file: Certificates to trust; None for those that requests trusts.
+        verify: Whether the upstream's certificate is checked at all.
+    """
+
+    def __init__(
+        self,
+        upstream: UpstreamSettings,
+        key: str | None,
+        settings: Settings,
+        *,
+        ca_file: str | None = None,
+        verify: bool = True,
+    ) -> None:
+        self.name = upstream.name
+        self.url = f"ws{upstream.base_url.removeprefix('http')}/responses"
+        self.settings = settings
+        self.takes_incremental_input = upstream.takes_incremental_input
+        self._key = key
+        self._proxy_url = upstream.proxy_url
+        self._retry_seconds = settings.websocket_retry
+        self._refused_until = 0.0
+        self._tls = _trusting(ca_file, verify=verify) if self.url.startswith("wss:") else None
+
+    def session(self, client: Mapping[str, str]) -> UpstreamSocket:
+        """
+        Return what executes the turns of one client session; nothing is opened yet.
+
+        Args:
+            client: The headers of its upgrade request: names in lower case, values as latin-1 text.
+        """
+        headers = {
+            "user-agent": f"wsgi-proxy/{__version__}",
+            **forwarded(client),
+            **authorization(client, self._key),
+            "openai-beta": BETA,
+        }
+        return UpstreamSocket(self, headers)
+
+    def open(self, headers: Mapping[str, str]) -> Connection:
+        """
+        Open a connection.
+
+        Raises:
+            UpgradeRefused: The upstream speaks no WebSocket, or did not a while ago.
+            UpstreamError: There is no connection for another reason.
+        """
+        if time.monotonic() < self._refused_until:
+            raise UpgradeRefused(f"the upstream {self.name!r} refused to upgrade to WebSocket a while ago")
+        settings = self.settings
+        try:
+            connection = Connection.open(
+                self.url,
+                headers,
+                seconds=settings.connect_timeout,
+                max_event_bytes=settings.max_event_bytes,
+                proxy_url=self._proxy_url,
+                tls=self._tls,
+            )
+        except (OSError, ValueError, InvalidHandshake) as exc:
+            raise self._mapped(exc) from exc
+        log.debug("upstream %s: WebSocket %d opened", self.name, connection.serial)
+        return connection
+
+    def _mapped(self, exc: Exception) -> UpstreamError:
+        if isinstance(exc, TimeoutError):
+            return no_connection(self.name, self.settings.connect_timeout)
+        if isinstance(exc, InvalidStatus):
+            return self._refusal(exc)
+        if isinstance(exc, InvalidProxyStatus):
+            return Unreachable(f"the proxy before the upstream {self.name!r} answered {exc.response.status_code}")
+        if was_closed(exc) or isinstance(exc.__cause__, EOFError):
+            return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
+        if isinstance(exc, InvalidHandshake) and not isinstance(exc, ProxyError):
+            log.warning("upstream %s did not answer the upgrade with WebSocket: %r", self.name, exc.__cause__ or exc)
+            return ProtocolFault(f"the upstream {self.name!r} did not answer the upgrade with WebSocket")
+        log.warning("upstream %s cannot be reached at %s: %r", self.name, self.url, exc)
+        return Unreachable(f"the upstream {self.name!r} cannot be reached: {words_for(exc)}")
+
+    def _refusal(self, exc: InvalidStatus) -> UpstreamError:
+        status, body = exc.response.status_code, bytes(exc.response.body)
+        if status in NOT_SPOKEN_HERE:
+            self._refused_until = time.monotonic() + self._retry_seconds
+            log.warning(
+                "upstream %s answered the upgrade to WebSocket with %d: %r; it is not asked again for %g s",
+                self.name,
+                status,
+                first_line(body),
+                self._retry_seconds,
+            )
+            return UpgradeRefused(f"the upstream {self.name!r} answered the upgrade to WebSocket with {status}")
+        log.info("upstream %s answered the upgrade with %d: %r", self.name, status, first_line(body))
+        if status < 300:
+            return ProtocolFault(f"the upstream {self.name!r} answered the upgrade to WebSocket with {status}")
+        return rejection(status, headers_of(exc.response), body)
+
+
+class UpstreamSocket:
+    """
+    The connections of one client session to one upstream: one for each turn that runs at the same time.
+
+    Args:
+        upstream: What opens them.
+        headers: Sent with each handshake.
+
+    Attributes:
+        takes_incremental_input: Whether the upstream continues from the ids of a connection.
+    """
+
+    def __init__(self, upstream: WebSocketUpstream, headers: Mapping[str, str]) -> None:
+        self.takes_incremental_input = upstream.takes_incremental_input
+        self._upstream = upstream
+        self._headers = headers
+        self._idle: list[Connection] = []  # the one used last comes last
+        self._closed = False
+
+    @contextmanager
+    def execute(self, message_for: Callable[[str], bytes], prefer: str | None = None) -> Iterator[Events]:
+        """
+        Send a message and give access to its events.
+
+        The connection is kept for the next turn if `drain` was called; otherwise the turn was cut, and the connection
+        is closed at the end, because the upstream would go on generating.
+
+        Args:
+            message_for: Returns the message for a connection, whose name it is given. The upstream knows the ids that
+                were made on this connection; on another it needs the transcript. Called a second time if the message
+                has to be sent again on a new connection.
+            prefer: The name of the connection to use if it is free, because it made what the turn continues from.
+
+        Raises:
+            UpgradeRefused: Send the turn over HTTP.
+            UpstreamError: No event came.
+        """
+        connection, first = self._begin(message_for, prefer)
+        events = Events(connection, first, self._upstream.settings.gap_timeout)
+        try:
+            yield events
+        finally:
+            if events.drained and not connection.ended and not self._closed:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        """Close what is open; a connection whose turn still runs is closed at its end."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _begin(self, message_for: Callable[[str], bytes], prefer: str | None) -> tuple[Connection, list[bytes]]:
+        """Return a connection and the first events on it; a connection that ends instead is replaced once."""
+        deadline = time.monotonic() + self._upstream.settings.first_event_timeout
+        connection = self._waiting(prefer) or self._upstream.open(self._headers)
+        try:
+            first = self._ask(connection, message_for, deadline)
+            if error_code(first[0]) != LIMIT_REACHED:
+                return connection, first
+            connection.close()
+            cause = LIMIT_REACHED
+        except ClosedEarly as error:
+            cause = error.message
+        log.info("upstream %s: %s; the turn is sent again on a new connection", self._upstream.name, cause)
+        connection = self._upstream.open(self._headers)
+        return connection, self._ask(connection, message_for, deadline)
+
+    def _waiting(self, prefer: str | None) -> Connection | None:
+        """Take a connection that waits for its next turn; those that ended meanwhile are forgotten."""
+        self._idle = [connection for connection in self._idle if not connection.ended]
+        for connection in self._idle:
+            if self._name_of(connection) == prefer:
+                self._idle.remove(connection)
+                return connection
+        return self._idle.pop() if self._idle else None
+
+    def _ask(self, connection: Connection, message_for: Callable[[str], bytes], deadline: float) -> list[bytes]:
+        try:
+            connection.discard()  # what is left of an earlier turn would be taken for the answer
+            connection.send(message_for(self._name_of(connection)))
+            first = connection.receive(deadline - time.monotonic())
+            if not first:
+                raise connection.fault()
+        except TimeoutError as exc:
+            connection.close()
+            raise no_event(self._upstream.settings.first_event_timeout) from exc
+        except BaseException:
+            connection.close()
+            raise
+        return first
+
+    def _name_of(self, connection: Connection) -> str:
+        return f"{self._upstream.name}/{connection.serial}"
+
+
+class Events:
+    """
+    The events of one turn.
+
+    Args:
+        connection: What they come on.
+        first: Those that have come already.
+        gap_seconds: The longest silence between them.
+
+    Attributes:
+        request_id: The upstream's `x-request-id` of the handshake; None if it sent none.
+        drained: Whether the connection can be used again.
+    """
+
+    def __init__(self, connection: Connection, first: list[bytes], gap_seconds: float) -> None:
+        self.request_id = connection.headers.get("x-request-id")
+        self.drained = False
+        self._connection = connection
+        self._first = first
+        self._gap_seconds = gap_seconds
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        """
+        Yield the payloads as they arrive, those together that came together; the caller knows the terminal one.
+
+        Raises:
+            TimedOut: None came for `gap_timeout`.
+            ClosedEarly: The upstream left; the message names its close code.
+            ProtocolFault: It broke the protocol, or sent an event of more than `max_event_bytes`.
+            UpstreamError: 413, the message was too big for it.
+        """
+        payloads = self._first
+        while payloads:
+            yield payloads
+            payloads = self._next()
+        raise self._connection.fault()
+
+    def drain(self) -> None:
+        """Say that the terminal event has come, and that the connection can be used again."""
+        self.drained = True
+
+    def _next(self) -> list[bytes]:
+        try:
+            return self._connection.receive(self._gap_seconds)
+        except TimeoutError as exc:
+            raise silence(self._gap_seconds) from exc
+
+
+def _trusting(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -74,9 +74,7 @@ def test_every_message_of_a_flood_is_worked_on_or_refused(raws: list[bytes], dat
         if isinstance(work, Turn):
             work.request_for("main", True)
             if data.draw(st.booleans()):
-                work.receive_all(
-                    [json.dumps({"type": "x", "response": {"previous_response_id": work.previous_id}}).encode()]
-                )
-                work.receive(completed("resp_2"))
+                named = {"type": "response.created", "response": {"previous_response_id": work.previous_id}}
+                work.receive_all([json.dumps(named).encode(), completed("resp_2")])
         running += session.finish(work)
     say(session, "one", "resp_1")

@@ -8,12 +8,9 @@ in the environment. Everything else is gunicorn's: assign it below, or give it o
 Flask application, into which the blueprint is mounted, name it: `gunicorn -c gunicorn.conf.py shop:app`.
 """
 
-import os
+from wsgi_proxy.gateway.production import configured
 
-from wsgi_proxy.gateway.production import configuration
-from wsgi_proxy.settings import load
-
-globals().update(configuration(load(None, os.environ, {})))
+globals().update(configured())
 
 # The stock worker works as well; it is given this project's upgrade handler:
 # worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"

@@ -42,6 +42,7 @@ class Received:
         body: As received.
         left: Set when the client has closed the connection, or has reset it.
         left_at: When that was, on `time.monotonic`.
+        sent: How many bytes of the reply were handed to the kernel so far.
         answered: Set when the last byte of the reply was handed to the kernel.
     """
 
@@ -50,6 +51,7 @@ class Received:
     body: bytes
     left: threading.Event = field(default_factory=threading.Event)
     left_at: float | None = None
+    sent: int = 0
     answered: threading.Event = field(default_factory=threading.Event)
 
     def note_departure(self) -> None:
@@ -75,6 +77,9 @@ class ScriptedUpstream:
     Attributes:
         url: The base URL, such as `http://127.0.0.1:40001/v1`.
         seen: Every request so far, oldest first.
+        models: The body with which every `GET` of `/models` is answered, without a script and without being seen; a
+            proxy asks for it when it starts. None to have these requests scripted and seen like all others.
+        models_asked: How many requests were answered with it.
     """
 
     def __init__(self) -> None:
@@ -86,6 +91,8 @@ class ScriptedUpstream:
         self._threads = [threading.Thread(target=self._accept)]
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.seen: list[Received] = []
+        self.models: bytes | None = b"{}"
+        self.models_asked = 0
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -145,10 +152,10 @@ class ScriptedUpstream:
         return bool(buffer)
 
     def _read_request(self, client: socket.socket, buffer: bytearray) -> Received | None:
-        head = self._take_through(client, buffer, b"\r\n\r\n")
-        if head is None:
+        start = self._take_through(client, buffer, b"\r\n\r\n")
+        if start is None:
             return None
-        request_line, *lines = head.decode("latin-1").split("\r\n")
+        request_line, *lines = start.decode("latin-1").split("\r\n")
         pairs = (line.partition(":") for line in lines)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         size = int(headers.get("content-length", 0))
@@ -159,8 +166,10 @@ class ScriptedUpstream:
             buffer += received
         request = Received("\r\n".join((request_line, *lines)), headers, bytes(buffer[:size]))
         del buffer[:size]
-        if request_line.startswith("GET "):  # a proxy asks for the models when it starts; no test scripts that
-            client.sendall(b"".join(sized(b"{}", content_type="application/json")))  # type: ignore[arg-type]
+        method, target, _ = request_line.split(" ", 2)
+        if self.models is not None and method == "GET" and target.endswith("/models"):
+            self.models_asked += 1
+            client.sendall(head(content_type="application/json", content_length=str(len(self.models))) + self.models)
             return self._read_request(client, buffer)
         self.seen.append(request)
         self._arrived.put(request)
@@ -187,6 +196,7 @@ class ScriptedUpstream:
             if isinstance(step, bytes):
                 try:
                     client.sendall(step)
+                    request.sent += len(step)
                 except OSError:
                     request.note_departure()
                     return False

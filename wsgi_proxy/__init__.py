@@ -12,25 +12,30 @@ Imports point down only; a test walks them.
 `cli`
     The commands; no logic of its own.
 `gateway`
-    gevent, gevent-websocket and Flask: the client's WebSocket, its greenlets, the gunicorn worker.
+    gevent, gevent-websocket and Flask: who may connect, the client's WebSocket and its greenlets, the HTTP routes, the
+    gunicorn worker.
 `upstream`
-    requests and websockets: one request in, payload bytes out; foreign errors become ours here.
+    requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
+    a turn, and which one next if it fails.
 `protocol`
-    Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions.
-`settings`, `values`, `errors`
-    One table of settings, and how their values are read; one tree of exceptions. Everything may import them.
+    Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
+`settings`, `errors`
+    The tables of settings, and how their values are read; one tree of exceptions. Everything may import them.
 `demo`
     An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
 
 The life of a turn
 ------------------
-1. `gateway/worker.py` upgrades the request and echoes `x-codex-turn-state` on the 101.
+1. `gateway/access.py` lets the client in, and `gateway/worker.py` upgrades its request and echoes `x-codex-turn-state`
+   on the 101.
 2. `gateway/relay.py` reads messages in one greenlet that never stops reading.
 3. A message reaches `protocol/session.py`. It answers with the work that may start: a `Turn` to execute, or an
    `Answer`, which is frames that need no upstream (an error, a prewarm).
-4. A lane greenlet takes the turn to `upstream/http.py`: POST, stream, payload bytes; or to `upstream/websocket.py`,
-   if the upstream speaks WebSocket itself.
-5. `protocol/turn.py` makes frames of them; the frames of one chunk leave in one send.
+4. A lane greenlet takes the turn to `upstream/execution.py`. A credential is picked (`upstream/credentials.py`), and
+   its upstream is asked by `upstream/http.py`: POST, stream, payload bytes; or by `upstream/websocket.py`, if it
+   speaks WebSocket itself.
+5. `protocol/turn.py` makes frames of them; the frames of one chunk leave in one send. Until there is output they are
+   held back, so that `upstream/failover.py` can have another credential take the turn if this one fails.
 6. A terminal event ends the turn, and the session commits the new transcript. Anything else commits nothing.
 7. The client leaves: the greenlets end and the upstream response is closed at once.
 
@@ -48,6 +53,10 @@ transcript, output
     The `input` items that a stateless upstream needs to continue; `response.output` of a finished turn.
 event, payload, terminal event
     One Responses event; its raw bytes; the event that ends a turn.
+credential, pinned
+    A named upstream identity, which is one key of one upstream; the one that had the session's last turn.
+rest, cooldown
+    A time in which a credential gets no turns because of a failure.
 incremental input
     Only the new items plus `previous_response_id`.
 prewarm

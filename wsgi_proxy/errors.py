@@ -4,11 +4,14 @@ The exceptions of this project.
 * `ProxyError`: everything below; knows the HTTP status and the error object that a client sees.
 
   * `RequestError` 400: the client's message is at fault; it is answered, and the session goes on unchanged.
+  * `AccessError` 401/403/429: the client may not do this, or not now.
+  * `CredentialError`: no upstream key can take the turn: 404 if none serves the model, 429 while all rest.
   * `UpstreamError`: the upstream did not deliver.
 
     * `Rejected`: it answered with an error status; its own error object is passed on.
     * `Unreachable` 502: no connection could be made.
     * `TimedOut` 504: it was silent for longer than a setting allows.
+    * `ConnectTimedOut` 504: it is both of these.
     * `ProtocolFault` 502: it answered with something that is not an event stream.
     * `ClosedEarly` 408: it ended the stream before a terminal event.
 
@@ -93,10 +96,28 @@ class RequestError(ProxyError):
     status = 400
 
 
+class AccessError(ProxyError):
+    """The client may not do this, or not now: no valid key, an origin that is not allowed, a limit of its key."""
+
+    status = 401
+
+
+class CredentialError(ProxyError):
+    """No upstream key can take the turn."""
+
+    status = 503
+
+
 class UpstreamError(ProxyError):
-    """The upstream did not deliver."""
+    """
+    The upstream did not deliver.
+
+    Attributes:
+        answered: The error status that it answered with, if it answered with one.
+    """
 
     status = 502
+    answered: int | None = None
 
 
 class Rejected(UpstreamError):
@@ -112,6 +133,7 @@ class Rejected(UpstreamError):
         self, message: str, *, status: int, headers: Mapping[str, str] | None = None, verbatim: bytes | None = None
     ) -> None:
         super().__init__(message, status=status, headers=headers)
+        self.answered = status
         self.verbatim = verbatim
 
 
@@ -121,6 +143,12 @@ class Unreachable(UpstreamError):
 
 class TimedOut(UpstreamError):
     """The upstream was silent for longer than a setting allows."""
+
+    status = 504
+
+
+class ConnectTimedOut(Unreachable, TimedOut):
+    """No connection to the upstream could be made in time."""
 
     status = 504
 

@@ -1,5 +1,5 @@
 """
-Real clients hold real conversations through the proxy.
+Real clients hold real conversations through the proxy, over WebSocket and over HTTP.
 
 | module | holds |
 |---|---|
@@ -7,6 +7,7 @@ Real clients hold real conversations through the proxy.
 | `programs.py` | runs a program with a time limit; says what is not installed |
 | `codex.py` | drives Codex: `codex exec`, and `codex app-server` as editors do |
 | `checks.py` | what the client must have said and what the upstream must have received |
+| `conftest.py` | the proxies: one that takes WebSocket and HTTP, and one that refuses WebSocket |
 | `e2e.py` | the table of `scripts/e2e` |
 | `python/`, `node/` | one program for each SDK: base URL and model in, the assistant's answers out as a JSON array |
 | `conversation.json` | the instructions, the questions and the tool of those programs |

@@ -27,7 +27,12 @@ def check_answers(expected: Sequence[str], said: Sequence[str]) -> None:
 
 
 def check_requests(
-    records: Sequence[Mapping[str, Any]], turns: int, instructions: str, view: Callable[[Item], Any]
+    records: Sequence[Mapping[str, Any]],
+    turns: int,
+    instructions: str,
+    view: Callable[[Item], Any],
+    *,
+    streamed: bool = True,
 ) -> None:
     """
     The upstream was asked once for each turn, and each time with everything that it needs, once.
@@ -37,18 +42,19 @@ def check_requests(
         turns: How many requests there should be.
         instructions: A text that every request holds exactly once.
         view: What of an item has to be the same when it comes back as part of a later request.
+        streamed: Whether events are asked for.
     """
     assert turns == len(records), [record["mode"] for record in records]
     for record in records:
-        check_request(record["body"], instructions)
+        check_request(record["body"], instructions, streamed=streamed)
     for earlier, later in pairwise(records):
         check_growth(earlier, later, view)
 
 
-def check_request(request: Mapping[str, Any], instructions: str) -> None:
-    """A request is one for an upstream without memory: streamed, complete, and nothing twice."""
+def check_request(request: Mapping[str, Any], instructions: str, *, streamed: bool) -> None:
+    """A request is one for an upstream without memory: complete, and nothing twice."""
     assert [] == [field for field in STRIPPED if field in request]
-    assert request["stream"] is True
+    assert streamed is request.get("stream", False)
     assert "demo" == request["model"]
     assert 1 == json.dumps(request).count(json.dumps(instructions)[1:-1]), f"how often {instructions!r} is there"
     items = [json.dumps(item, sort_keys=True) for item in request["input"]]

@@ -1,5 +1,5 @@
 """
-Runs every client against a proxy of two workers and prints a table.
+Runs every client against a proxy of two workers with a client key, or one that refuses WebSocket; prints a table.
 
 Usage: `python -m tests.clients.e2e [WORD...]`; only clients whose name has one of the words, by default all.
 The exit status is 0 if every client passed; one that is not installed has not.
@@ -19,7 +19,9 @@ from typing import NamedTuple
 from wsgi_proxy.demo.process import proxy_process, upstream_process
 
 from .programs import ClientFailed
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import KEYS, NO_WEBSOCKET, SCENARIOS, Scenario
+
+OPTIONS = ("--workers", "2")
 
 
 class Row(NamedTuple):
@@ -35,9 +37,15 @@ class Row(NamedTuple):
 def main(words: Sequence[str]) -> int:
     """Run the clients that are asked for and return the exit status."""
     chosen = [scenario for scenario in SCENARIOS if not words or any(word in str(scenario) for word in words)]
-    with upstream_process() as upstream_url, proxy_process(upstream_url, "--workers", "2") as proxy_url:
-        print(f"proxy {proxy_url} with 2 workers, embedded upstream {upstream_url}\n", flush=True)
-        rows = [tried(scenario, proxy_url, upstream_url) for scenario in chosen]
+    with (
+        upstream_process() as upstream_url,
+        proxy_process(upstream_url, *OPTIONS, env=KEYS) as proxy_url,
+        proxy_process(upstream_url, *OPTIONS, *NO_WEBSOCKET, env=KEYS) as refusing_url,
+    ):
+        print(f"proxy {proxy_url}, without WebSocket {refusing_url}, 2 workers each", flush=True)
+        print(f"embedded upstream {upstream_url}\n", flush=True)
+        urls = {True: proxy_url, False: refusing_url}
+        rows = [tried(scenario, urls[scenario.websocket], upstream_url) for scenario in chosen]
     print_table([Row("client", "version", "transport", "turns", "result"), *rows])
     return 0 if rows and all(row.result == "pass" for row in rows) else 1
 

@@ -21,8 +21,11 @@ from .programs import NODE_FOLDER, Package, run
 
 HERE = Path(__file__).parent
 WEATHER = tuple(rf'The tool answered: "18 degrees in {city}"' for city in ("Paris", "Rome"))
+# What the proxy is given: the key that every client sends, and what makes it answer upgrades with 426.
+KEYS = {"WSGI_PROXY_CLIENT_KEYS": "clients:client-key"}
+NO_WEBSOCKET = ("--websocket", "false")
 ECHO = (r'The tool answered: ".* Output: hello"',) * 2
-V1, V2 = "websocket v1", "websocket v2"
+V1, V2, HTTP = "websocket v1", "websocket v2", "http"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Scenario:
         answers: Regular expressions of what the assistant says.
         instructions: A text that every request has to hold exactly once.
         view: What of an item has to be the same in later requests.
+        streamed: Whether it asks for events.
+        websocket: Whether the proxy takes WebSocket; otherwise it refuses with 426.
     """
 
     client: str
@@ -49,6 +54,8 @@ class Scenario:
     answers: Sequence[str]
     instructions: str
     view: Callable[[Item], Any] = whole
+    streamed: bool = True
+    websocket: bool = True
 
     def __str__(self) -> str:
         return f"{self.client} {self.package.version or ''}".strip()
@@ -56,7 +63,7 @@ class Scenario:
     def check(self, said: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
         """Raise AssertionError unless both sides saw what they should."""
         check_answers(self.answers, said)
-        check_requests(records, self.turns, self.instructions, self.view)
+        check_requests(records, self.turns, self.instructions, self.view, streamed=self.streamed)
 
 
 def _program(*command: str | Path, mode: str = "") -> Callable[[str, str, Path], list[str]]:
@@ -81,16 +88,36 @@ agents_js = partial(_program, "node", NODE_FOLDER / "agents-js.mjs")
 
 CONVERSATION = json.loads((HERE / "conversation.json").read_text("utf-8"))
 _codex = partial(Scenario, instructions="You are a coding agent running in")
+# Over HTTP it sends the whole conversation with every turn, in its own words.
+_refused = {"transport": HTTP, "websocket": False, "view": meaning}
 _sdk = partial(Scenario, transport=V2, turns=4, answers=WEATHER, instructions=CONVERSATION["instructions"])
 
 SCENARIOS = (
     _codex("Codex exec", CODEX_V2, partial(codex.execute, codex.V2), V2, 2, ECHO[:1]),
     _codex("Codex app-server", CODEX_V2, partial(codex.converse, codex.V2), V2, 4, ECHO),
+    _codex(
+        "Codex exec, refused",
+        CODEX_V2,
+        partial(codex.execute, codex.V2, http=True),
+        turns=2,
+        answers=ECHO[:1],
+        **_refused,
+    ),
+    _codex(
+        "Codex app-server, refused",
+        CODEX_V2,
+        partial(codex.converse, codex.V2, http=True),
+        turns=4,
+        answers=ECHO,
+        **_refused,
+    ),
     _codex("Codex exec", CODEX_V1, partial(codex.execute, codex.V1), V1, 2, ECHO[:1]),
     # It opens a connection for each question, and tells there what was said before in its own words.
     _codex("Codex app-server", CODEX_V1, partial(codex.converse, codex.V1), V1, 4, ECHO, view=meaning),
     _sdk("openai-python sync", OPENAI_PYTHON, openai_python(mode="sync")),
     _sdk("openai-python async", OPENAI_PYTHON, openai_python(mode="async")),
+    _sdk("openai-python stream", OPENAI_PYTHON, openai_python(mode="stream"), transport=HTTP),
+    _sdk("openai-python document", OPENAI_PYTHON, openai_python(mode="document"), transport=HTTP, streamed=False),
     _sdk("openai-agents default", OPENAI_AGENTS, openai_agents(mode="default")),
     _sdk("openai-agents chained", OPENAI_AGENTS, openai_agents(mode="chained")),
     _sdk("openai-node", OPENAI_NODE, openai_node()),

@@ -18,7 +18,9 @@ TURN_SECONDS = 5
 def test_pings_during_a_turn(proxy: ProxyProcess) -> None:
     """Pings are answered while the upstream streams, so the client stays until the turn is complete."""
     request = {"type": "response.create", "model": f"demo:slow:{TURN_SECONDS}", "input": "Take your time."}
-    with connect(proxy.ws_url, ping_interval=PING_SECONDS, ping_timeout=PING_SECONDS, max_size=None) as socket:
+    key = {"Authorization": "Bearer client-key"}
+    pings = {"ping_interval": PING_SECONDS, "ping_timeout": PING_SECONDS}
+    with connect(proxy.ws_url, additional_headers=key, **pings, max_size=None) as socket:
         socket.send(json.dumps(request))
         events = (json.loads(message) for message in socket)
         types = [event["type"] for event in takewhile(lambda event: event["type"] != "response.completed", events)]

@@ -11,7 +11,7 @@ import pytest
 
 from wsgi_proxy.errors import ClosedEarly, ProxyError
 from wsgi_proxy.protocol.dialect import negotiate
-from wsgi_proxy.protocol.rejection import rejection
+from wsgi_proxy.protocol.rejection import passed_headers, rejection
 from wsgi_proxy.protocol.session import Answer, Limits, Session, Work
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.turn import Turn
@@ -57,7 +57,7 @@ class Core:
         try:
             if reply.status >= 300:
                 raise rejection(reply.status, reply.headers, reply.body)
-            started.upstream_request_id = reply.headers.get("x-request-id")
+            started.upstream_headers = passed_headers(reply.headers)
             for piece in pieces_of(reply.body)[self._cutting]:
                 self._forward(started, decoder.feed(piece))
             if reply.end == "clean":

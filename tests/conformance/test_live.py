@@ -28,6 +28,7 @@ ENDS: dict[str, list[Step]] = {
 def configuration_of(case: Case) -> str:
     """Return the settings that a case needs, as TOML but for the upstream's address."""
     lines = [f"{name} = {value}" for name, value in sorted(case.settings.items())]
+    lines.append("cooldown_rate_limited_max = 0")  # or a case with Retry-After would be felt by the next
     lines += ["[[upstreams]]", 'name = "main"']
     if case.incremental_input is not None:
         lines.append(f"incremental_input = {json.dumps(case.incremental_input)}")

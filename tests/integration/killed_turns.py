@@ -26,7 +26,7 @@ MOMENT_SECONDS = 0.0002
 
 
 def session_at(url: str) -> UpstreamSocket:
-    return WebSocketUpstream(UpstreamSettings("up", url), None, Settings(), verify=False).session({})
+    return WebSocketUpstream("up", UpstreamSettings("up", url, verify=False), None, Settings()).session({})
 
 
 def turn(session: UpstreamSocket, started: list[int]) -> None:

@@ -51,8 +51,8 @@ def mock() -> Iterator[Mock]:
 
 def upstream_at(url: str, settings: Settings = SETTINGS, **options: Any) -> WebSocketUpstream:
     key = options.pop("key", None)
-    proxy_url = options.pop("proxy_url", None)
-    return WebSocketUpstream(UpstreamSettings("up", url, proxy_url=proxy_url), key, settings, **options)
+    timeouts = {name: getattr(settings, name) for name in ("connect_timeout", "first_event_timeout", "gap_timeout")}
+    return WebSocketUpstream("up", UpstreamSettings("up", url, **timeouts, **options), key, settings)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +20,15 @@ from click.testing import CliRunner, Result
 import wsgi_proxy
 from wsgi_proxy import cli
 from wsgi_proxy.errors import ProxyError
-from wsgi_proxy.settings import NO_UPSTREAM, SETTINGS, Settings, UpstreamSettings, settings_table_markdown
+from wsgi_proxy.settings import (
+    NO_UPSTREAM,
+    SETTINGS,
+    Settings,
+    UpstreamSettings,
+    keysfile,
+    load,
+    settings_table_markdown,
+)
 
 ROOT = Path(wsgi_proxy.__file__).parent.parent
 URL = "http://127.0.0.1:8000/v1"
@@ -55,7 +66,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         noted.append(("proxy stopped",))
 
     modules = {
-        "gateway.server": SimpleNamespace(serve=note("serve")),
+        "gateway.server": SimpleNamespace(serve=lambda read: noted.append(("serve", read()))),
         "demo.process": SimpleNamespace(
             upstream_process=upstream_process,
             proxy_process=proxy_process,
@@ -97,7 +108,7 @@ def test_serve_with_file_and_environment(calls: Calls) -> None:
 
     assert 0 == result.exit_code, result.output
     settings: Settings = calls[0][1]
-    assert (2, "v2", "mine") == (settings.workers, settings.dialect, settings.require_upstream().name)
+    assert (2, "v2", "mine") == (settings.workers, settings.dialect, settings.require_upstreams()[0].name)
 
 
 def test_serve_demo(calls: Calls) -> None:
@@ -125,6 +136,27 @@ def test_serve_without_upstream(calls: Calls) -> None:
 
     assert (2, f"wsgi-proxy: {NO_UPSTREAM}\n") == (result.exit_code, result.output)
     assert [] == calls
+
+
+@pytest.mark.parametrize("args", [("--upstream", URL), ("--demo",)])
+def test_serve_without_keys(calls: Calls, args: tuple[str, ...]) -> None:
+    """`serve` does not serve other machines without client keys, and starts nothing."""
+    result = run("serve", *args, "--bind", "0.0.0.0:8765")
+
+    assert 2 == result.exit_code
+    assert result.output.startswith("wsgi-proxy: 0.0.0.0:8765 can be reached from other machines, and no client keys")
+    assert [] == calls
+
+
+@pytest.mark.parametrize(
+    ("args", "env"), [(("--allow-without-keys", "true"), {}), ((), {"WSGI_PROXY_CLIENT_KEYS": "alice:key"})]
+)
+def test_serve_other_machines(calls: Calls, args: tuple[str, ...], env: dict[str, str]) -> None:
+    """`serve` serves other machines with client keys, or if it is told that something else checks who calls."""
+    result = run("serve", "--upstream", URL, "--bind", "0.0.0.0:8765", *args, env=env)
+
+    assert (0, "") == (result.exit_code, result.output)
+    assert ["serve"] == [call[0] for call in calls]
 
 
 def test_every_setting_is_an_option_of_serve() -> None:
@@ -245,15 +277,223 @@ def test_settings_markdown() -> None:
     assert f"{settings_table_markdown()}\n" == run("settings", "--markdown").output
 
 
-@pytest.mark.parametrize("command", [None, *cli.main.commands])
-def test_help(command: str | None) -> None:
+def added(*args: str) -> tuple[str, str]:
+    """Return the key that `keys add` made, and what it said beside it."""
+    result = run("keys", "add", *args)
+    assert 0 == result.exit_code, result.output
+    assert result.stdout.endswith("\n")
+    return result.stdout[:-1], result.stderr
+
+
+def names(*args: str) -> list[str]:
+    result = run("keys", "list", *args)
+    assert (0, "") == (result.exit_code, result.stderr)
+    return result.stdout.splitlines()
+
+
+def test_keys_add() -> None:
+    """`keys add` prints a key alone on standard output, keeps its digest only, and says how both are used."""
+    key, said = added("alice")
+
+    file = Path("wsgi-proxy.keys")
+    assert re.fullmatch(r"wp-[A-Za-z0-9_-]{43}", key)
+    assert f"alice:{hashlib.sha256(key.encode()).hexdigest()}\n" == file.read_text()
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert key not in said
+    for part in (
+        "only once",
+        "in wsgi-proxy.keys under the name alice",
+        "Authorization: Bearer",
+        "x-api-key",
+        "SIGHUP",
+    ):
+        assert part in said
+    assert f'keys_file = "{file.absolute()}"' == said.splitlines()[-1]
+
+
+def test_keys_that_the_server_takes() -> None:
+    """The line that `keys add` says is a setting, with which the keys are read."""
+    first, _ = added("alice", "--file", 'odd $"name.keys')
+    second, said = added("bob", "--file", 'odd $"name.keys')
+    Path("wsgi-proxy.toml").write_text(said.splitlines()[-1])
+
+    keys = load(None, {}, {}).keys
+
+    assert first != second
+    expected = [("alice", first), ("bob", second)]
+    assert [(name, hashlib.sha256(key.encode()).hexdigest()) for name, key in expected] == [
+        (key.name, key.sha256) for key in keys
+    ]
+
+
+def test_keys_list_and_remove() -> None:
+    """`keys list` prints the names in the order of the file, and `keys remove` takes one out and keeps the rest."""
+    file = Path("my.keys")
+    for name in ("alice", "bob", "carol"):
+        added(name, "--file", "my.keys")
+    file.write_text(f"# ours: bob\n\n{file.read_text().rstrip()}")
+
+    assert ["alice", "bob", "carol"] == names("--file", "my.keys")
+    result = run("keys", "remove", "bob", "--file", "my.keys")
+
+    assert (0, "") == (result.exit_code, result.stdout)
+    assert "Removed bob from my.keys" in result.stderr
+    assert "SIGHUP" in result.stderr
+    assert ["alice", "carol"] == names("--file", "my.keys")
+    assert file.read_text().startswith("# ours: bob\n\nalice:")
+    added("bob", "--file", "my.keys")
+    assert ["alice", "carol", "bob"] == names("--file", "my.keys")
+
+
+@pytest.mark.parametrize("place", ["file", "config", "environment"])
+def test_keys_file_of_the_settings(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """The keys file of the settings is made, used, and not explained again; the rest of the settings may be amiss."""
+    text = 'keys_file = "set.keys"\nworkers = 0\n[[upstreams]]\napi_key = "${NOT_SET_HERE}"'
+    args = ("--config", "my.toml") if place == "config" else ()
+    if place == "environment":
+        monkeypatch.setenv("WSGI_PROXY_KEYS_FILE", "set.keys")
+    else:
+        Path("my.toml" if place == "config" else "wsgi-proxy.toml").write_text(text)
+
+    _, said = added("alice", *args)
+
+    assert "set.keys under the name alice" in said
+    assert "keys_file" not in said
+    assert ["alice"] == names(*args)
+    assert 0 == run("keys", "remove", "alice", *args).exit_code
+    assert [] == names(*args)
+    assert Path("set.keys").exists()
+    assert not Path("wsgi-proxy.keys").exists()
+
+
+def test_keys_file_option_beats_settings() -> None:
+    """--file is used, whatever the settings say, which need not be readable."""
+    Path("wsgi-proxy.toml").write_text("keys_file = ")
+
+    added("alice", "--file", "my.keys")
+
+    assert ["alice"] == names("--file", "my.keys")
+
+
+NO_NAME = "is not accepted as a name, give 1 to 64 characters from A-Z a-z 0-9 _ . @ -."
+KEYS_ERRORS = [
+    (
+        ("add", "alice", "--file", "my.keys"),
+        "The name alice is in my.keys already; `wsgi-proxy keys remove alice --file my.keys` takes it out.",
+    ),
+    (("add", "a b"), f"'a b' {NO_NAME}"),
+    (("add", "a:b"), f"'a:b' {NO_NAME}"),
+    (("add", "#alice"), f"'#alice' {NO_NAME}"),
+    (("add", "a\nb"), f"'a\\nb' {NO_NAME}"),
+    (("add", ""), f"'' {NO_NAME}"),
+    (("add", "x" * 65), f"'{'x' * 65}' {NO_NAME}"),
+    (("add", "bob", "--file", "broken.keys"), "file broken.keys, line 1: a line is NAME:DIGEST, as "),
+    (("add", "bob", "--file", "."), "The keys file . cannot be "),
+    (("add", "bob", "--config", "gone.toml"), "The settings file gone.toml cannot be read: No such file or directory."),
+    (("remove", "bob", "--file", "my.keys"), "There is no key named bob in my.keys."),
+    (("remove", "ali", "--file", "my.keys"), "There is no key named ali in my.keys."),
+    (("remove", "# ours", "--file", "my.keys"), "There is no key named # ours in my.keys."),
+    (("remove", "alice"), "The keys file wsgi-proxy.keys does not exist; `wsgi-proxy keys add NAME --file wsgi-"),
+    (
+        ("list",),
+        "The keys file wsgi-proxy.keys does not exist; `wsgi-proxy keys add NAME --file wsgi-proxy.keys` makes",
+    ),
+    (("list", "--file", "broken.keys"), "file broken.keys, line 1: a line is NAME:DIGEST, as "),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), KEYS_ERRORS)
+def test_keys_errors(args: tuple[str, ...], message: str) -> None:
+    """What cannot be done ends with status 2 and one sentence, prints no key, and changes no file."""
+    Path("my.keys").write_text(f"# ours:\nalice:{'ab' * 32}\n")
+    Path("broken.keys").write_text("my-secret")
+    before = {file.name: file.read_text() for file in Path().iterdir()}
+
+    result = run("keys", *args)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith(f"wsgi-proxy: {message}")
+    assert 1 == result.stderr.count("\n")
+    assert "my-secret" not in result.stderr
+    assert before == {file.name: file.read_text() for file in Path().iterdir()}
+
+
+def test_keys_add_in_a_missing_folder() -> None:
+    """The folder of a keys file has to be there."""
+    result = run("keys", "add", "alice", "--file", "gone/my.keys")
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert re.fullmatch(
+        r"wsgi-proxy: The folder \S*gone cannot be opened: No such file or directory\.\n", result.stderr
+    )
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_keys_add_keeps_the_mode(mode: int) -> None:
+    """A file that somebody opened to a group stays so, and the settings warn of it; what it links to is changed."""
+    target, link = Path("target.keys"), Path("link.keys")
+    target.write_text("")
+    target.chmod(mode)
+    link.symlink_to(target)
+
+    added("alice", "--file", "link.keys")
+
+    assert link.is_symlink()
+    assert mode == stat.S_IMODE(target.stat().st_mode)
+    warnings = load(None, {"WSGI_PROXY_KEYS_FILE": "link.keys"}, {}).warnings
+    hint = "other users can open the keys file link.keys; close it with: chmod 600 link.keys"
+    assert ((hint,) if mode == 0o640 else ()) == warnings
+
+
+def test_keys_added_at_the_same_time() -> None:
+    """Commands that run at the same time lose no key, whether the file is there before or not."""
+    program = [sys.executable, "-m", "wsgi_proxy", "keys", "add", "--file", "my.keys"]
+    people = [f"user-{number}" for number in range(6)]
+
+    running = [
+        subprocess.Popen(
+            [*program, name], env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for name in people
+    ]
+    made = [process.communicate(timeout=60)[0].decode().strip() for process in running]
+
+    assert [0] * len(people) == [process.returncode for process in running]
+    digests = dict(line.split(":") for line in Path("my.keys").read_text().splitlines())
+    assert {name: hashlib.sha256(key.encode()).hexdigest() for name, key in zip(people, made, strict=True)} == digests
+    assert ["my.keys"] == [file.name for file in Path().iterdir()]
+
+
+def test_keys_added_by_threads() -> None:
+    """Neither do threads of one process."""
+    people = [f"user-{number}" for number in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda name: keysfile.add(Path("my.keys"), name), people))
+
+    assert {name: keysfile.digest_of(key) for name, key in zip(people, made, strict=True)} == keysfile.read(
+        Path("my.keys")
+    )
+
+
+COMMANDS = [(), *((name,) for name in cli.main.commands), *(("keys", name) for name in cli.keys.commands)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help(command: tuple[str, ...]) -> None:
     """Every command explains itself within 120 columns, and leaves no mark-up in the text."""
-    result = run(*filter(None, [command]), "--help")
+    result = run(*command, "--help")
 
     assert 0 == result.exit_code
     assert "\b" not in result.output
     assert "`" not in result.output
     assert 120 >= max(map(len, result.output.splitlines()))
+
+
+@pytest.mark.parametrize("command", ["", "add", "list", "remove"])
+def test_help_of_keys_has_an_example(command: str) -> None:
+    """The help of the `keys` commands shows a command that can be copied."""
+    assert f"  wsgi-proxy keys {command or 'add'}" in run("keys", *filter(None, [command]), "--help").output
 
 
 def test_version() -> None:

@@ -57,9 +57,11 @@ def test_commands(document: Path) -> None:
     for words in commands(document):
         options = [word.partition("=")[0] for word in words if word.startswith("--")]
         command: click.Command = cli.main
-        if not words[0].startswith("-"):
-            assert words[0] in cli.main.commands, words
-            command = cli.main.commands[words[0]]
+        for word in words:
+            if not isinstance(command, click.Group) or word.startswith("-"):
+                break
+            assert word in command.commands, words
+            command = command.commands[word]
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         assert set() == set(options) - known, words
 

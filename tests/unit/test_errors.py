@@ -35,9 +35,14 @@ def test_a_status_has_the_type_and_code_of_the_reference(status: int, kind: str,
     [
         (errors.ProxyError("x"), 500),
         (errors.RequestError("x"), 400),
+        (errors.AccessError("x"), 401),
+        (errors.AccessError("x", status=429), 429),
+        (errors.CredentialError("x"), 503),
+        (errors.CredentialError("x", status=404), 404),
         (errors.UpstreamError("x"), 502),
         (errors.Unreachable("x"), 502),
         (errors.TimedOut("x"), 504),
+        (errors.ConnectTimedOut("x"), 504),
         (errors.ProtocolFault("x"), 502),
         (errors.ClosedEarly("x"), 408),
         (errors.Rejected("x", status=418), 418),
@@ -64,3 +69,21 @@ def test_an_error_reads_as_its_message() -> None:
     error = ProxyError("what happened", headers=headers)
     headers.clear()
     assert ("what happened", {"retry-after": "1"}) == (str(error), error.headers)
+
+
+def test_no_connection_in_time_is_both() -> None:
+    """Whoever looks for one of them finds it: the upstream cannot be reached, and it was silent."""
+    error = errors.ConnectTimedOut("x")
+    assert isinstance(error, errors.Unreachable)
+    assert isinstance(error, errors.TimedOut)
+
+
+def test_only_a_rejection_was_answered_by_itself() -> None:
+    """Where a status became another error, whoever makes that says so; it says nothing about others of its kind."""
+    assert 429 == errors.Rejected("x", status=429).answered
+    fault = errors.ProtocolFault("x")
+    fault.answered = 503
+    assert [None, None, None] == [
+        error.answered for error in (errors.ProtocolFault("x"), errors.ClosedEarly("x"), errors.Unreachable("x"))
+    ]
+    assert (502, 503) == (fault.status, fault.answered)

@@ -16,13 +16,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # layer: what it may import, besides itself
 ALLOWED = {
     "errors": set(),
-    "values": {"errors"},
-    "settings": {"errors", "values"},
+    "settings": {"errors"},
     "protocol": {"errors"},
-    "upstream": {"protocol", "settings", "values", "errors"},
-    "gateway": {"upstream", "protocol", "settings", "values", "errors"},
-    "demo": {"upstream", "protocol", "settings", "values", "errors"},
-    "cli": {"demo", "gateway", "settings", "values", "errors"},
+    "upstream": {"protocol", "settings", "errors"},
+    "gateway": {"upstream", "protocol", "settings", "errors"},
+    "demo": {"upstream", "protocol", "settings", "errors"},
+    "cli": {"demo", "gateway", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

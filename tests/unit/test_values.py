@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wsgi_proxy.values import (
+from wsgi_proxy.settings.models import MODELS, PATTERNS, Models
+from wsgi_proxy.settings.values import (
     BASE_URL,
     BIND,
+    CERTIFICATES,
+    DIGEST,
+    DIGEST_OF_NOTHING,
     DURATION,
+    FILE,
     FLAG,
+    FRAMING,
+    HEADERS,
     KEY,
+    KEYS,
+    NAME,
+    NAMED_KEYS,
+    ORIGINS,
     PROXY_URL,
     SIZE,
     TABLE,
@@ -58,6 +70,25 @@ ACCEPTED = [
     (FLAG, True, True),
     (FLAG, "false", False),
     (TABLE, {"a": 1}, {"a": 1}),
+    (KEYS, ["a", " b "], ("a", "b")),
+    (NAME, " alice@example.com ", "alice@example.com"),
+    (NAME, "0_.-" + "x" * 60, "0_.-" + "x" * 60),
+    (NAMED_KEYS, "alice:k1 , bob:k:2", (("alice", "k1"), ("bob", "k:2"))),
+    (NAMED_KEYS, ["alice:k1"], (("alice", "k1"),)),
+    (DIGEST, "AB" * 32, "ab" * 32),
+    (HEADERS, {"X-Team": " search "}, {"x-team": "search"}),
+    (HEADERS, {"x-empty": "", "x-latin": "\xe9"}, {"x-empty": "", "x-latin": "\xe9"}),
+    (HEADERS, {}, {}),
+    (ORIGINS, "https://APP.example, http://other.example:8080", ("https://app.example", "http://other.example:8080")),
+    (ORIGINS, "https://app.example/", ("https://app.example",)),
+    (ORIGINS, ["null", "app://client", "http://[::1]:1"], ("null", "app://client", "http://[::1]:1")),
+    (FILE, "/etc/proxy.keys", Path("/etc/proxy.keys")),
+    (FILE, "~/proxy.keys", Path.home() / "proxy.keys"),
+    (MODELS, "*", Models()),
+    (MODELS, "qwen3-*, gpt-5 = qwen3-32b", Models(("qwen3-*",), (("gpt-5", "qwen3-32b"),))),
+    (MODELS, ["org/m:free@1.5", {"a": "b", "c": "d"}], Models(("org/m:free@1.5",), (("a", "b"), ("c", "d")))),
+    (MODELS, {"a": "b"}, Models((), (("a", "b"),))),
+    (PATTERNS, ["qwen3-?b"], Models(("qwen3-?b",))),
 ]
 
 REFUSED = [
@@ -77,6 +108,26 @@ REFUSED = [
     *[(TEXT, value) for value in ("", "  ", "bell\a", 1)],
     *[(FLAG, value) for value in ("yes", 1, None, "")],
     *[(TABLE, value) for value in ("a", [], None)],
+    *[(KEYS, value) for value in ("a", "a, b", [], [""], ["a b"], [1], {"a": "b"}, None)],
+    *[(NAME, value) for value in ("", "-a", ".a", "a b", "a:b", "a,b", "a/b", "\xe9", "x" * 65, 1, None)],
+    *[
+        (NAMED_KEYS, value)
+        for value in ("", "key", "alice:", ":key", "alice:a b", "a:b,", "a:b,,c:d", [], [1], {"a": "b"})
+    ],
+    *[(DIGEST, value) for value in ("", "ab", "ab" * 31, "ab" * 33, "xy" * 32, 1, None)],
+    *[(HEADERS, value) for value in ("x: y", [], None)],
+    *[(ORIGINS, value) for value in ("", "*", "https://*.example", "app.example", "https://", [], [1], {}, None)],
+    *[
+        (ORIGINS, value)
+        for value in ("https://me@app.example", "https://a b", "https://a:x", "https://a:0", "file:///")
+    ],
+    *[(FILE, value) for value in ("", " ", "a\0b", 1, None)],
+    *[
+        (MODELS, value)
+        for value in ("", ",", [], {}, [{}], "a b", "a=", "=a", "a=b=c", "(a|b)", "a$", "^a", [1], 1, None)
+    ],
+    *[(MODELS, value) for value in ({"a": ""}, {"a": 1}, {"a": ["b"]}, ["a,b"], [["a"]])],
+    (PATTERNS, ["(a|b)"]),
 ]
 
 MEANT = [
@@ -120,6 +171,43 @@ def test_base_url_that_was_meant(value: str, meant: str) -> None:
     assert f"did you mean {meant}?" == str(caught.value)
 
 
+HINTS = [
+    (MODELS, "gpt-.*", "it is no regular expression, did you mean gpt-*?"),
+    (MODELS, ["a", "gpt-.*-mini.*"], "it is no regular expression, did you mean gpt-*-mini*?"),
+    (MODELS, {"gpt-*": "qwen"}, "an alias stands for one model, and has no * or ? in it"),
+    (MODELS, "gpt-5=qwen-?", "an alias stands for one model, and has no * or ? in it"),
+    (MODELS, [{"a": "b"}, {"a": "c"}], "the alias a is there twice"),
+    (MODELS, "a=b,a=b", "the alias a is there twice"),
+    (PATTERNS, ["*", {"a": "b"}], "an alias belongs to the models of an upstream"),
+    (KEYS, ["one", "two", "one"], "one of them is there twice"),
+    (NAMED_KEYS, "alice:a,alice:b", "one of the names is there twice"),
+    (DIGEST, DIGEST_OF_NOTHING, "this one is of an empty text"),
+    (ORIGINS, "https://app.example/chat", "did you mean https://app.example?"),
+    (ORIGINS, "https://app.example:443", "did you mean https://app.example?"),
+    (ORIGINS, ["http://app.example:80/index.html?a#b"], "did you mean http://app.example?"),
+    (FILE, "~nobody-of-this-name/keys", "there is no such home directory"),
+    (HEADERS, {"x team": "a"}, "'x team' is no name of a header"),
+    (HEADERS, {"": "a"}, "'' is no name of a header"),
+    (HEADERS, {"x\u00e9": "a"}, "'x\u00e9' is no name of a header"),
+    (HEADERS, {"Host": "a"}, "Host is set by the proxy itself"),
+    (HEADERS, {"Sec-WebSocket-Key": "a"}, "Sec-WebSocket-Key is set by the proxy itself"),
+    *[(HEADERS, {name: "a"}, f"{name} is set by the proxy itself") for name in FRAMING],
+    *[
+        (HEADERS, headers, "the value of x is no text that a header can carry, or is there twice")
+        for headers in ({"x": "a\r\nb: c"}, {"x": "a\0"}, {"x": "\u20ac"}, {"x": 1}, {"x": ["a"]}, {"X": "a", "x": "b"})
+    ],
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "hint"), HINTS)
+def test_hint(kind: Kind, value: object, hint: str) -> None:
+    """A value whose fault can be told is answered with it; what may be secret is not quoted."""
+    with pytest.raises(Hint) as caught:
+        kind.read(value)
+
+    assert hint == str(caught.value).replace("the value of X", "the value of x")
+
+
 @pytest.mark.parametrize("value", ["", "/v1", "ftp://host/v1", "http:///v1", "http://host:port/v1", "http://h:0/v1", 1])
 def test_base_url_without_hint(value: object) -> None:
     """A value that is nothing like a URL of an upstream gets no guess."""
@@ -148,10 +236,18 @@ def test_parse_bool(text: str, expected: bool | None) -> None:
         (SIZE, 64 * 2**20, "64MiB"),
         (SIZE, 3 * 2**30, "3GiB"),
         (SIZE, 1000, "1000B"),
-        (DURATION, 600.0, "600s"),
+        (DURATION, 600.0, "10min"),
+        (DURATION, 7200.0, "2h"),
+        (DURATION, 5400.0, "90min"),
+        (DURATION, 90.0, "90s"),
+        (DURATION, 0.001, "0.001s"),
+        (DURATION, 86400.0, "24h"),
         (DURATION, 0.25, "0.25s"),
         (whole(1), 3, "3"),
         (PROXY_URL, "http://user:secret@proxy:3128", "http://***@proxy:3128"),
+        (ORIGINS, ("https://a.example", "null"), "https://a.example, null"),
+        (MODELS, Models(("qwen3-*",), (("gpt-5", "qwen3-32b"),)), "qwen3-*, gpt-5=qwen3-32b"),
+        (FLAG, True, "true"),
     ],
 )
 def test_show(kind: Kind, value: Any, expected: str) -> None:
@@ -170,6 +266,90 @@ def test_show(kind: Kind, value: Any, expected: str) -> None:
 def test_masked(url: str, expected: str) -> None:
     """A URL is shown without user, password and query."""
     assert expected == masked(url)
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+A==\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "text", [CERTIFICATE, f"# the first\n{CERTIFICATE}\nthe second\n{CERTIFICATE}", "\xe9" + CERTIFICATE]
+)
+def test_certificates(tmp_path: Path, text: str) -> None:
+    """A file is accepted that holds a certificate, whatever stands around it."""
+    file = tmp_path / "ca.pem"
+    file.write_text(text, "utf-8")
+
+    assert file == CERTIFICATES.read(str(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "certificate",
+        CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY"),
+        CERTIFICATE[:40],
+        CERTIFICATE.replace("M", "*"),
+    ],
+)
+def test_no_certificates(tmp_path: Path, text: str) -> None:
+    """A file without a whole certificate is refused, not found out at the first request."""
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+
+    with pytest.raises(Hint, match=r"^it holds no certificate$"):
+        CERTIFICATES.read(str(file))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("missing.pem", "No such file or directory"), (".", "Is a directory")])
+def test_unreadable_certificates(tmp_path: Path, name: str, reason: str) -> None:
+    """A file that cannot be read is refused with the reason."""
+    with pytest.raises(Hint, match=f"^it cannot be read: {reason}$"):
+        CERTIFICATES.read(str(tmp_path / name))
+
+
+MODEL_NAMES: list[tuple[str, str, str | None]] = [
+    ("*", "any", "any"),
+    ("*", "", ""),
+    ("*", "two\nlines", "two\nlines"),
+    ("qwen3-*", "qwen3-32b", "qwen3-32b"),
+    ("qwen3-*", "qwen3-", "qwen3-"),
+    ("qwen3-*", "qwen3", None),
+    ("qwen3-*", "my-qwen3-32b", None),
+    ("qwen3-*", "Qwen3-32b", None),
+    ("qwen?", "qwen3", "qwen3"),
+    ("qwen?", "qwen", None),
+    ("qwen?", "qwen32", None),
+    ("gpt-4.1", "gpt-4.1", "gpt-4.1"),
+    ("gpt-4.1", "gpt-4x1", None),
+    ("a+b", "a+b", "a+b"),
+    ("a+b", "aab", None),
+    ("a*,*b", "b", "b"),
+    ("a*,*b", "c", None),
+    ("gpt-5=qwen3-32b", "gpt-5", "qwen3-32b"),
+    ("gpt-5=qwen3-32b", "qwen3-32b", None),
+    ("*,gpt-5=qwen3-32b", "gpt-5", "qwen3-32b"),
+    ("a=b,b=c", "a", "b"),
+]
+
+
+@pytest.mark.parametrize(("text", "model", "target"), MODEL_NAMES)
+def test_model_names(text: str, model: str, target: str | None) -> None:
+    """A pattern stands for whole names, an alias for one model, and an alias is not looked up again."""
+    models = MODELS.read(text)
+
+    assert target == models.target(model)
+    assert (target is not None) is (model in models)
+
+
+def test_models_that_are_known() -> None:
+    """Aliases and patterns without * and ? are names that can be listed."""
+    assert ["gpt-5", "a", "b"] == MODELS.read("a, b, c-*, d?, gpt-5=e").names
+
+
+def test_quoted_list_hides_passwords() -> None:
+    """A URL is shown without its password, also if it stands where a list does not belong."""
+    assert "['http://***@proxy:1']" == quoted(["http://me:secret@proxy:1"])
 
 
 def test_quoted() -> None:

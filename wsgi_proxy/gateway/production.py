@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import signal
 from typing import Any
 
@@ -15,11 +16,25 @@ monkey.patch_all()
 
 import gevent  # noqa: E402
 
-from ..errors import UpstreamError  # noqa: E402
-from ..settings import Settings  # noqa: E402
+from ..errors import SettingsError, UpstreamError  # noqa: E402
+from ..settings import Settings, load  # noqa: E402
+from .reload import read_settings, tell_warnings  # noqa: E402
 from .worker import use_upgrade_handler  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+
+def configured() -> dict[str, Any]:
+    """
+    Return gunicorn's settings for `gunicorn.conf.py`, from the files and the environment as they are now.
+
+    Raises:
+        SystemExit: They are not acceptable at start; at a reload the earlier ones are kept.
+    """
+    try:
+        return configuration(read_settings(lambda: load(None, os.environ, {})))
+    except SettingsError as error:
+        raise SystemExit(f"wsgi-proxy: {error}") from None
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -30,13 +45,19 @@ def configuration(settings: Settings) -> dict[str, Any]:
         settings: Of this project; some of them are gunicorn's too.
     """
 
+    def on_starting(server: Any) -> None:
+        adopt_log(server.log.error_log)
+        refuse_public_addresses(server, settings)
+        tell_warnings(settings)
+
     def post_worker_init(worker: Any) -> None:
         use_upgrade_handler(worker)
+        worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if worker.age == 1 and settings.upstreams:
-            gevent.spawn(report_upstream, settings)
+            gevent.spawn(report_upstreams, settings)
 
     return {
         "bind": settings.bind,
@@ -52,6 +73,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,
         "proc_name": "wsgi-proxy",
+        "on_starting": on_starting,
+        "on_reload": lambda server: tell_warnings(settings),  # noqa: ARG005
         "post_worker_init": post_worker_init,
     }
 
@@ -64,12 +87,36 @@ def adopt_log(source: logging.Logger) -> None:
     ours.propagate = False
 
 
-def report_upstream(settings: Settings) -> None:
-    """Ask the upstream whether it is there, and log what was tried and what answered."""
+def refuse_public_addresses(server: Any, settings: Settings) -> None:
+    """
+    Refuse to start where other machines could use the upstreams without a key.
+
+    Args:
+        server: gunicorn's arbiter, whose command line may say other addresses than the settings.
+
+    Raises:
+        SystemExit: There are no client keys.
+    """
+    # Another application may have its own way to know its users; what is mounted there looks at each connection.
+    if not (getattr(server.app, "app_uri", None) or "wsgi_proxy").startswith("wsgi_proxy"):
+        return
+    try:
+        for address in server.cfg.address:
+            settings.require_keys_for(address if isinstance(address, str) else _spelt(*address[:2]))
+    except SettingsError as error:
+        raise SystemExit(f"wsgi-proxy: {error}") from None
+
+
+def _spelt(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def report_upstreams(settings: Settings) -> None:
+    """Ask each upstream whether it is there, and log what was tried and what answered."""
     from ..upstream.http import HTTPUpstream
 
-    upstream = settings.require_upstream()
-    try:
-        log.info("upstream %s: %s", upstream.name, HTTPUpstream(upstream, settings).probe())
-    except UpstreamError as error:
-        log.warning("upstream %s: %s", upstream.name, error)
+    for upstream in settings.upstreams:
+        try:
+            log.info("upstream %s: %s", upstream.name, HTTPUpstream(upstream, settings).probe())
+        except UpstreamError as error:
+            log.warning("upstream %s: %s", upstream.name, error)

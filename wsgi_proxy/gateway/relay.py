@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 
-import gevent
 from gevent.pool import Group
 from websockets.frames import CloseCode
 
-from ..errors import ClosedEarly, ConnectionLost, ProxyError
-from ..protocol.messages import create_message
+from ..errors import ConnectionLost, ProxyError
 from ..protocol.session import Answer, Session, Work
 from ..protocol.turn import State, Turn
-from ..upstream.http import EventStream, HTTPUpstream
-from ..upstream.websocket import Events, UpgradeRefused, UpstreamSocket
+from ..upstream.execution import Executor
+from .access import Client
 from .connection import Connection
 
 log = logging.getLogger(__name__)
@@ -24,33 +22,24 @@ log = logging.getLogger(__name__)
 
 class Relay:
     """
-    One session on its way between a client and an upstream.
+    One session on its way between a client and the upstreams.
 
     Args:
         name: Of the session, for the log.
         connection: The client's.
         session: Its state.
-        upstream: What executes its turns.
-        headers: Of its upstream requests.
-        socket: What executes them if the upstream speaks WebSocket itself; None if it does not.
+        executor: What executes its turns.
+        client: What its key may do.
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        connection: Connection,
-        session: Session,
-        upstream: HTTPUpstream,
-        headers: Mapping[str, str],
-        socket: UpstreamSocket | None = None,
+        self, *, name: str, connection: Connection, session: Session, executor: Executor, client: Client
     ) -> None:
         self._name = name
         self._connection = connection
         self._session = session
-        self._upstream = upstream
-        self._headers = headers
-        self._socket = socket
+        self._executor = executor
+        self._client = client
         self._lanes = Group()
         self._turns = 0
 
@@ -66,8 +55,7 @@ class Relay:
         finally:
             # A killed greenlet closes its upstream response on its way out.
             self._lanes.kill()
-            if self._socket:
-                self._socket.close()
+            self._executor.close()
             self._connection.finish()
             log.info(
                 "session %s closed after %.1f s and %d turns: %s",
@@ -112,40 +100,19 @@ class Relay:
             self._fail(turn, ProxyError("the proxy failed on this turn; its log has the details"))
 
     def _stream(self, turn: Turn) -> None:
-        if self._socket:
-            try:
-                self._forward(turn, self._over_websocket(turn, self._socket))
-            except UpgradeRefused as refusal:
-                log.debug("session %s: %s; the turn goes over HTTP", self._name, refusal)
-            else:
-                return
-        if turn.prewarm:  # over HTTP it would generate
-            answer = self._session.answer_prewarm(turn)
-            self._deliver(answer, answer.frames, ended=True)
-            return
-        request = turn.request_for(self._upstream.name, self._upstream.takes_incremental_input)
-        self._forward(turn, self._upstream.execute(request, self._headers))
+        with ExitStack() as counted:
+            counted.enter_context(self._client.turn(turn.model))
 
-    def _over_websocket(self, turn: Turn, socket: UpstreamSocket) -> AbstractContextManager[Events]:
-        def message_for(connection: str) -> bytes:
-            request = turn.request_for(connection, socket.takes_incremental_input, by_connection=True)
-            return create_message(request, generate=not turn.prewarm)
-
-        return socket.execute(message_for, turn.previous.upstream if turn.previous else None)
-
-    def _forward(self, turn: Turn, execution: AbstractContextManager[Events | EventStream]) -> None:
-        with execution as events:
-            turn.upstream_request_id = events.request_id
-            for payloads in events:
-                frames = turn.receive_all(payloads)
-                if frames:
-                    self._deliver(turn, frames, ended=turn.over)
+            def deliver(frames: list[bytes]) -> None:
                 if turn.over:
-                    self._note(turn)
-                    events.drain()
-                    return
-                gevent.sleep(0)  # or an upstream that never pauses has the worker for itself
-        raise ClosedEarly("the upstream ended the stream")
+                    counted.close()  # a client that is quick may start its next turn
+                self._deliver(turn, frames, ended=turn.over)
+
+            if self._executor.execute(turn, deliver):
+                self._note(turn)
+            else:
+                answer = self._session.answer_prewarm(turn)
+                self._deliver(answer, answer.frames, ended=True)
 
     def _fail(self, turn: Turn, error: ProxyError) -> None:
         frame = turn.fail(error)

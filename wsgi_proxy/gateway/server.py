@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
 from ..settings import Settings
 from .production import configuration
+from .reload import current_settings, read_settings
 
 
-def serve(settings: Settings) -> None:
+def serve(read: Callable[[], Settings]) -> None:
     """
     Serve until a signal ends it; gunicorn exits the process.
 
     Args:
-        settings: With at least one upstream.
+        read: Returns the settings, which are acceptable at start; called again on SIGHUP.
     """
-    Application(settings).run()
+    Application(read).run()
 
 
 class Application(BaseApplication):
     """gunicorn's own shell, configured from `Settings`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, read: Callable[[], Settings]) -> None:
+        self._read = read
         super().__init__()
 
     def load_config(self) -> None:
-        for name, value in configuration(self._settings).items():
+        for name, value in configuration(read_settings(self._read)).items():
             self.cfg.set(name, value)
         self.cfg.set("when_ready", self._announce)
 
@@ -37,12 +39,12 @@ class Application(BaseApplication):
         # Here, for this runs in the worker: requests must not be imported before gevent has patched `ssl`.
         from .app import create_app
 
-        return create_app(self._settings)
+        return create_app()
 
     def _announce(self, arbiter: Any) -> None:
-        upstream = self._settings.require_upstream()
+        upstreams = ", ".join(upstream.base_url for upstream in current_settings().upstreams)
         host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         if sys.stdout is not None:  # it may have been closed
-            sys.stdout.write(f"wsgi-proxy serves ws://{host}:{port}/v1/responses -> {upstream.base_url}\n")
+            sys.stdout.write(f"wsgi-proxy serves ws://{host}:{port}/v1/responses -> {upstreams}\n")
             sys.stdout.flush()

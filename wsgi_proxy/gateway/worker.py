@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 
 from gevent.pywsgi import WSGIHandler
@@ -30,6 +31,18 @@ class UpgradeHandler(WebSocketHandler):
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
 
+    def read_request(self, raw_requestline: str) -> Any:
+        """Answer a request with too many headers with 400; gevent would print a traceback."""
+        try:
+            return super().read_request(raw_requestline)
+        except HTTPException as exc:
+            raise ValueError(str(exc)) from exc
+
+    def _connection_upgrade_requested(self) -> bool:
+        # Where it is, gevent hands the application the connection itself in place of the body; and some servers in
+        # front of us say it with every request.
+        return self.command == "GET" and bool(super()._connection_upgrade_requested())
+
     def run_application(self) -> None:
         refusal = self.upgrade_websocket()
         if refusal is not None:
@@ -43,9 +56,16 @@ class UpgradeHandler(WebSocketHandler):
             self.accept()
             self.run_websocket()
 
-    def accept(self) -> None:
-        """Write the 101, unless it has been written."""
+    def accept(self, subprotocol: str | None = None) -> None:
+        """
+        Write the 101, unless it has been written.
+
+        Args:
+            subprotocol: One that the client offered; browsers leave if they offered some and none is chosen.
+        """
         if not self.headers_sent:
+            if subprotocol is not None:
+                self.response_headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
             self.write(b"")
 
     def upgrade_websocket(self) -> list[bytes] | None:
@@ -93,6 +113,7 @@ class UpgradeHandler(WebSocketHandler):
         if self.headers_sent:  # accepted; what the application returns after the connection says nothing
             return lambda data: None  # noqa: ARG005
         self.environ["wsgi.websocket"] = None
+        self.close_connection = False  # the 101 that is not written would have
         return self.start_response(status, headers, exc_info)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ProxyError, Rejected, kind_of
@@ -15,11 +16,22 @@ STATUS_BY_CODE = {
     "previous_response_not_found": 400,
     "websocket_connection_limit_reached": 400,
     "invalid_api_key": 401,
+    "authentication_error": 401,
     "insufficient_quota": 429,
+    "usage_limit_reached": 429,
+    "permission_error": 403,
     "model_not_found": 404,
     "message_too_big": 413,
     "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "too_many_requests": 429,
+    "server_error": 500,
+    "internal_error": 500,
+    "internal_server_error": 500,
     "server_is_overloaded": 503,
+    "server_overloaded": 503,
+    "overloaded_error": 503,
+    "service_unavailable": 503,
     "slow_down": 503,
 }
 
@@ -67,11 +79,11 @@ def wrapped_error(payload: bytes, head: Head) -> bytes:
         payload = replace_field(payload, "type", b'"error"')
     if _is_error_status(decode(bytes(head.status) or b"null")):
         return payload
-    return replace_field(payload, "status", encode(_status_of(split_object(nested))))
+    return replace_field(payload, "status", encode(status_of(split_object(nested))))
 
 
 def _nested(fields: dict[str, bytes]) -> bytes:
-    status = _status_of(fields)
+    status = status_of(fields)
     kind = kind_of(status)
     text = fields.get("message") or fields.get("error")
     error: dict[str, Any] = {
@@ -95,7 +107,8 @@ def _raw(value: bytes | None) -> Raw | None:
     return Raw(value) if value and value != b"null" else None
 
 
-def _status_of(error: dict[str, bytes]) -> int:
+def status_of(error: Mapping[str, bytes]) -> int:
+    """Return the status that an error object speaks of, by number or by code; 500 if by neither."""
     for name in ("status", "status_code", "code"):
         number = decode(error.get(name, b"null"))
         if _is_error_status(number):

@@ -27,6 +27,12 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamE
         The upstream's own error object where the body is JSON; its words where it is plain text. Pages and binary
         data never reach a client: they become a 502.
     """
+    error = _rejection(status, headers, body)
+    error.answered = status
+    return error
+
+
+def _rejection(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     passed = passed_headers(headers)
     if status < 400:
         return ProtocolFault(

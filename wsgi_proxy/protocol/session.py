@@ -254,9 +254,11 @@ class Session:
         if rule is Rule.MERGE and lane.last:
             if replaces(delta):
                 return self._turn(lane, message, fields, delta, EMPTY)
-            # Only where we hold no transcript does the id have to stand for it.
             before = lane.last.known.transcript
-            return self._turn(lane, message, fields, delta, before, lane.last.response_id if before is None else None)
+            if before is not None:
+                return self._turn(lane, message, fields, delta, before)
+            # We hold no transcript, so the id has to stand for it.
+            return self._turn(lane, message, fields, delta, None, lane.last.response_id, lane.last.known)
         if rule is Rule.FORWARD and fields.get("store") == b"false" and known is None:
             raise not_found(message.previous_id or "")
         return self._turn(lane, message, fields, delta, known.transcript if known else None, message.previous_id, known)

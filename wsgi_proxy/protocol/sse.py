@@ -1,10 +1,13 @@
-"""Server-sent events: bytes in any pieces in, the data of complete events out."""
+"""Server-sent events: bytes in any pieces in, the data of complete events out; and the way back."""
 
 from __future__ import annotations
+
+import re
 
 from ..errors import ProtocolFault
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_EVENT_NAME = re.compile(r"[\w.-]+", re.ASCII)
 
 
 class Decoder:
@@ -135,3 +138,15 @@ class Decoder:
         return ProtocolFault(
             f"the upstream sent {what} of more than {self._max_event_bytes} bytes (setting max_event_bytes)"
         )
+
+
+def server_sent(payload: bytes, kind: str | None = None) -> bytes:
+    """
+    Write one event.
+
+    Args:
+        payload: Its data, as `Decoder` gives it.
+        kind: Its type; left out if it cannot stand in a line.
+    """
+    name = b"event: %b\n" % kind.encode() if kind and _EVENT_NAME.fullmatch(kind) else b""
+    return b"%bdata: %b\n\n" % (name, payload.replace(b"\n", b"\ndata: "))

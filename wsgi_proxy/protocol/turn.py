@@ -42,6 +42,8 @@ from .wire import (
 
 DONE_MARKER = b"[DONE]"
 OUTPUT_ITEM_DONE = "response.output_item.done"
+# What an upstream says before it has done anything for a turn.
+OPENING = frozenset(("response.created", "response.in_progress", "response.queued"))
 
 
 class State(Enum):
@@ -111,14 +113,17 @@ class Turn:
     Attributes:
         model: As the client named it.
         state: Where the turn stands.
+        opened: The upstream has sent more than the events that open a response.
+        gave_up: The event in which it gave up, as it sent it; None if it did not.
         events, received_bytes: What the upstream has sent so far: valid events, and their payload bytes.
         dropped: Payloads that were no JSON objects.
         last_event: Type of the last event; None before the first.
         response_id: The id in the terminal event; None without one.
-        upstream_request_id: The upstream's `x-request-id`, set by the executor; None if unknown.
+        upstream_headers: Those of the upstream's answer that concern the client, set by the executor.
     """
 
     __slots__ = (
+        "_alias",
         "_by_connection",
         "_items",
         "_output",
@@ -129,9 +134,11 @@ class Turn:
         "dropped",
         "events",
         "fields",
+        "gave_up",
         "lane",
         "last_event",
         "model",
+        "opened",
         "previous",
         "previous_id",
         "prewarm",
@@ -140,7 +147,7 @@ class Turn:
         "state",
         "transcript",
         "upstream",
-        "upstream_request_id",
+        "upstream_headers",
     )
 
     def __init__(
@@ -165,32 +172,42 @@ class Turn:
         self.previous_id = previous_id
         self.previous = previous
         self.prewarm = prewarm
+        self._stream_id = None if lane is None else encode(lane)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what an upstream has sent, so that another can take the turn from its beginning."""
         self.state = State.OPEN
+        self.opened = False
+        self.gave_up: bytes | None = None
         self.events = 0
         self.received_bytes = 0
         self.dropped = 0
         self.last_event: str | None = None
         self.response_id: str | None = None
         self.upstream: str | None = None
-        self.upstream_request_id: str | None = None
-        self._stream_id = None if lane is None else encode(lane)
+        self.upstream_headers: Mapping[str, str] = {}
         self._items: dict[int, bytes] = {}
         self._output = b"[]"
         self._result: Transcript | None = None
         self._by_connection = False
+        self._alias: str | None = None
 
     @property
     def over(self) -> bool:
         """Whether the last frame has been made."""
         return self.state in ENDED
 
-    def request_for(self, upstream: str, takes_incremental: bool | None, *, by_connection: bool = False) -> bytes:
+    def request_for(
+        self, upstream: str, takes_incremental: bool | None, *, model: str | None = None, by_connection: bool = False
+    ) -> bytes:
         """
         Return the request body for the upstream that takes the turn.
 
         Args:
             upstream: Its name; remembered, for it may know the response by id.
             takes_incremental: Whether it keeps responses and continues from their ids; None if that is not known.
+            model: How it calls the model; None for the client's name.
             by_connection: The name is that of a connection, on which it keeps responses also with `store: false`.
 
         Raises:
@@ -198,6 +215,7 @@ class Turn:
         """
         self.upstream = upstream
         self._by_connection = by_connection
+        self._alias = model
         if self.transcript is None:
             if takes_incremental is False:
                 raise not_found(self.previous_id or "")
@@ -208,7 +226,10 @@ class Turn:
         return self._request(self.transcript.array(), None)
 
     def _request(self, array: bytes, previous_id: str | None) -> bytes:
-        return join_object(request_fields(self.fields, array, previous_id))
+        request = request_fields(self.fields, array, previous_id)
+        if self._alias is not None and self._alias != self.model:
+            request["model"] = encode(self._alias)
+        return join_object(request)
 
     def receive(self, payload: bytes) -> bytes | None:
         """
@@ -232,7 +253,7 @@ class Turn:
             return None
 
     def _frame_for(self, payload: bytes) -> bytes | None:
-        size = len(payload)
+        raw = payload
         head = read_head(payload)
         kind = head.type
         if kind is None and bytes(head.error) not in (b"", b"null"):
@@ -253,8 +274,12 @@ class Turn:
         # Nothing above this line is final, because each look at the payload may find that it is malformed.
         if signal is not Signal.EVENT or self.state is not State.OPEN:
             self.state = TRANSITIONS[self.state, signal]
+        if signal is Signal.GIVE_UP:
+            self.gave_up = raw
+        elif not self.opened and kind not in OPENING:
+            self.opened = True
         self.events += 1
-        self.received_bytes += size
+        self.received_bytes += len(raw)
         self.last_event = kind
         return frame
 
@@ -333,6 +358,7 @@ class Turn:
         seen = [f"{self.events} events", f"{self.received_bytes} bytes", f"last event {self.last_event or 'none'}"]
         if self.dropped:
             seen.append(f"{self.dropped} payloads that were not JSON objects")
-        if self.upstream_request_id:
-            seen.append(f"upstream request id {self.upstream_request_id}")
+        request_id = self.upstream_headers.get("x-request-id")
+        if request_id:
+            seen.append(f"upstream request id {request_id}")
         return f"stream closed before response.completed: {cause}; seen: {', '.join(seen)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import urllib3.exceptions
 
-from ..errors import TimedOut
+from ..errors import ConnectTimedOut, TimedOut
 
 # The most telling cause comes first.
 WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -52,9 +52,9 @@ def words_for(exc: BaseException) -> str:
     return spoken[0] if spoken else type(causes[-1]).__name__
 
 
-def no_connection(name: str, seconds: float) -> TimedOut:
+def no_connection(name: str, seconds: float) -> ConnectTimedOut:
     """Make the error for an upstream that could not be connected to in time."""
-    return TimedOut(f"no connection to the upstream {name!r} within {seconds:g} s (setting connect_timeout)")
+    return ConnectTimedOut(f"no connection to the upstream {name!r} within {seconds:g} s (setting connect_timeout)")
 
 
 def no_event(seconds: float) -> TimedOut:

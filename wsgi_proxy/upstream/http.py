@@ -13,20 +13,19 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import NamedTuple
 
 import requests
-import requests.adapters
 import urllib3.exceptions
 
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
-from ..protocol.rejection import first_line, is_page, may_hold_events, rejection
+from ..protocol.rejection import first_line, is_page, may_hold_events, passed_headers, rejection
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
 from .faults import causes_of, no_connection, no_event, silence, was_closed, words_for
 from .headers import authorization, forwarded
+from .transport import Adapter, Session
 
 log = logging.getLogger(__name__)
 
@@ -37,66 +36,10 @@ ERROR_BODY_SECONDS = 10.0
 TAIL_BYTES = 4096
 TAIL_SECONDS = 0.5
 PROBE_SECONDS = 10.0
+# What reading a body raises when the body is broken, or the connection is.
+BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 # How soon a kept connection fails that was closed already.
 STALE_SECONDS = 1.0
-
-
-class Adapter(requests.adapters.HTTPAdapter):
-    """
-    Kept connections that can be told from new ones, and whose writes have a deadline of their own.
-
-    Args:
-        connections: How many are kept.
-        send_timeout: Seconds that sending one request may take.
-
-    Attributes:
-        connects: How many connections were begun so far.
-    """
-
-    def __init__(self, connections: int, send_timeout: float) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
-        self._send_timeout = send_timeout
-        self.connects = 0
-
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        if not hasattr(pool, "watched"):
-            pool.watched = True
-            pool.ConnectionCls = self._watched(pool.ConnectionCls)
-        return pool
-
-    def _watched(self, kind: type[Any]) -> type[Any]:
-        # The pool's own count does not tell: it makes new connections with old objects.
-        def connect(connection: Any) -> None:
-            self.connects += 1
-            kind.connect(connection)
-
-        # urllib3 leaves the time to connect on the socket while a body is sent, and gevent counts it for all of it.
-        def send(connection: Any, data: bytes) -> None:
-            if connection.sock is None:
-                connection.connect()
-            connection.sock.settimeout(self._send_timeout)
-            kind.send(connection, data)
-
-        return type(kind.__name__, (kind,), {"connect": connect, "send": send})
-
-
-class Session(requests.Session):
-    """A pool of connections to one upstream that carries nothing over from one request to the next."""
-
-    def __init__(self, adapter: Adapter, proxy_url: str | None) -> None:
-        super().__init__()
-        self.trust_env = False  # the environment's proxies, and .netrc, which would replace Authorization
-        self.headers.clear()
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        if proxy_url:
-            self.proxies = {"http": proxy_url, "https": proxy_url}
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        """Follow no redirect, and do not look at where it leads."""
-        return
 
 
 class HTTPUpstream:
@@ -114,23 +57,25 @@ class HTTPUpstream:
         self.takes_incremental_input = (
             upstream.incremental_input if upstream.websockets else upstream.takes_incremental_input
         )
-        self.url = f"{upstream.base_url}/responses"
-        self._api_key = upstream.api_key
-        self._settings = settings
-        self._adapter = Adapter(settings.connection_pool, settings.first_event_timeout)
-        self._session = Session(self._adapter, upstream.proxy_url)
+        self.url = upstream.base_url
+        self._upstream = upstream
+        self._max_event_bytes = settings.max_event_bytes
+        self._adapter = Adapter(settings.connection_pool, upstream.first_event_timeout)
+        self._session = Session(self._adapter, upstream)
 
-    def headers_for(self, client: Mapping[str, str]) -> dict[str, str]:
+    def headers_for(self, client: Mapping[str, str], key: str | None) -> dict[str, str]:
         """
-        Return the request headers of a session; they are the same for all its turns.
+        Return the request headers of a session with one key; they are the same for all its turns.
 
         Args:
             client: The headers of its upgrade request: names in lower case, values as latin-1 text.
+            key: Sent as a bearer token; None passes the client's `Authorization` on.
         """
         return {
             "user-agent": f"wsgi-proxy/{__version__}",
             **forwarded(client),
-            **authorization(client, self._api_key),
+            **authorization(client, key),
+            **self._upstream.headers,
             "content-type": "application/json",
             "accept": "text/event-stream",
             "accept-encoding": "identity",
@@ -146,10 +91,11 @@ class HTTPUpstream:
         Raises:
             UpstreamError: It cannot be reached, or what answered is no such API; the message says what was tried.
         """
-        url = self.url.removesuffix("/responses") + "/models"
+        url = f"{self.url}/models"
+        headers = {**authorization({}, next(iter(self._upstream.api_keys), None)), **self._upstream.headers}
         try:
-            timeouts = (self._settings.connect_timeout, PROBE_SECONDS)
-            response = self._session.get(url, headers=authorization({}, self._api_key), timeout=timeouts, stream=True)
+            timeouts = (self._upstream.connect_timeout, PROBE_SECONDS)
+            response = self._session.get(url, headers=headers, timeout=timeouts, stream=True)
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
             raise Unreachable(f"GET {url}: {words_for(exc)}; turns fail until it answers") from exc
         with response:
@@ -172,25 +118,73 @@ class HTTPUpstream:
         Raises:
             UpstreamError: Nothing that could be streamed came back.
         """
-        deadline = time.monotonic() + self._settings.first_event_timeout
-        response = self._post(request, headers)
+        deadline = time.monotonic() + self._upstream.first_event_timeout
+        response = self._send("POST", "/responses", request, headers)
         try:
             if response.status_code >= 300:
                 raise self._refusal(response)
             if not may_hold_events(response.headers):
                 raise self._no_events(response)
-            yield EventStream(response, self._settings, deadline)
+            yield EventStream(response, self._upstream, deadline, self._max_event_bytes)
         finally:
             response.close()
 
-    def _post(self, request: bytes, headers: Mapping[str, str]) -> requests.Response:
-        timeouts = (self._settings.connect_timeout, self._settings.first_event_timeout)
+    def fetch(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        """
+        Send a request whose answer is one document.
+
+        Args:
+            method: Such as `GET`.
+            path: Below the base URL, with a query if there is one: `/responses/resp_1`.
+            body: JSON; None for none.
+            headers: What `headers_for` returned.
+
+        Raises:
+            UpstreamError: It did not answer with a status of 2xx, or with more than `max_event_bytes`.
+        """
+        headers = {**headers, "accept": "application/json"}
+        if body is None:
+            headers.pop("content-type", None)
+        with self._send(method, path, body, headers) as response:
+            if response.status_code >= 300:
+                raise self._refusal(response)
+            if is_page(response.headers, b"") or response.headers.get("content-encoding", "identity") != "identity":
+                raise self._no_events(response, "JSON")
+            return Reply(response.status_code, response.headers, self._document(response))
+
+    def _document(self, response: requests.Response) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        sock = _socket_of(response)
+        if sock:
+            sock.settimeout(self._upstream.gap_timeout)
+        try:
+            while chunk := response.raw.read1(READ_BYTES, decode_content=False):
+                parts.append(chunk)
+                size += len(chunk)
+                if size > self._max_event_bytes:
+                    words = f"a document of more than {self._max_event_bytes} bytes (setting max_event_bytes)"
+                    raise ProtocolFault(f"the upstream sent {words}")
+        except urllib3.exceptions.ReadTimeoutError as exc:
+            raise silence(self._upstream.gap_timeout) from exc
+        except BROKEN as exc:
+            raise ClosedEarly(f"the upstream's answer broke off: {words_for(exc)}") from exc
+        return b"".join(parts)
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
+        timeouts = (self._upstream.connect_timeout, self._upstream.first_event_timeout)
         while True:
             connects = self._adapter.connects
             started = time.monotonic()
             try:
-                return self._session.post(
-                    self.url, data=request, headers=headers, timeout=timeouts, stream=True, allow_redirects=False
+                return self._session.request(
+                    method,
+                    f"{self.url}{path}",
+                    data=body,
+                    headers=headers,
+                    timeout=timeouts,
+                    stream=True,
+                    allow_redirects=False,
                 )
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
                 # A kept connection that the upstream closed while it was idle. Had it looked at the request, it would
@@ -203,9 +197,9 @@ class HTTPUpstream:
     def _mapped(self, exc: Exception) -> UpstreamError:
         causes = list(causes_of(exc))
         if isinstance(exc, requests.ConnectTimeout):
-            return no_connection(self.name, self._settings.connect_timeout)
+            return no_connection(self.name, self._upstream.connect_timeout)
         if any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
-            return no_event(self._settings.first_event_timeout)
+            return no_event(self._upstream.first_event_timeout)
         if was_closed(exc):
             return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
         if any(isinstance(cause, http.client.HTTPException) for cause in causes):
@@ -220,11 +214,19 @@ class HTTPUpstream:
         log.info("upstream %s answered %d: %r", self.name, response.status_code, first_line(body))
         return error
 
-    def _no_events(self, response: requests.Response) -> UpstreamError:
+    def _no_events(self, response: requests.Response, wanted: str = "events") -> UpstreamError:
         kind = response.headers.get("content-encoding") or response.headers.get("content-type")
         line = first_line(_beginning(response))
-        log.warning("upstream %s answered with %r instead of events: %r", self.name, kind, line)
-        return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of events")
+        log.warning("upstream %s answered with %r instead of %s: %r", self.name, kind, wanted, line)
+        return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of {wanted}")
+
+
+class Reply(NamedTuple):
+    """An upstream's answer that is one document: its status, 200 to 299, its headers, and its body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class EventStream:
@@ -233,18 +235,22 @@ class EventStream:
 
     Args:
         response: With its body still to be read.
-        settings: Timeouts and limits.
+        upstream: The timeouts.
         deadline: When the first event must have come, by the monotonic clock.
+        max_event_bytes: A longer event is a fault.
 
     Attributes:
-        request_id: The upstream's `x-request-id`; None if it sent none.
+        headers: Those of the answer that concern the client.
     """
 
-    def __init__(self, response: requests.Response, settings: Settings, deadline: float) -> None:
-        self.request_id = response.headers.get("x-request-id")
+    def __init__(
+        self, response: requests.Response, upstream: UpstreamSettings, deadline: float, max_event_bytes: int
+    ) -> None:
+        self.headers = passed_headers(response.headers)
         self._raw = response.raw
         self._socket = _socket_of(response)
-        self._settings = settings
+        self._upstream = upstream
+        self._max_event_bytes = max_event_bytes
         self._deadline: float | None = deadline
 
     def __iter__(self) -> Iterator[list[bytes]]:
@@ -256,7 +262,7 @@ class EventStream:
             ClosedEarly: The body broke off.
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
-        decoder = Decoder(self._settings.max_event_bytes)
+        decoder = Decoder(self._max_event_bytes)
         while chunk := self._read():
             payloads = decoder.feed(chunk)
             if payloads:
@@ -279,7 +285,7 @@ class EventStream:
                 if not chunk:
                     return
                 seen += len(chunk)
-        except (urllib3.exceptions.HTTPError, OSError):
+        except BROKEN:
             return
 
     def _read(self) -> bytes:
@@ -289,13 +295,13 @@ class EventStream:
             return self._raw.read1(READ_BYTES, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as exc:
             raise self._silence() from exc
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as exc:
+        except BROKEN as exc:
             raise ClosedEarly(words_for(exc)) from exc
 
     def _expect_gaps(self) -> None:
         if self._deadline is not None:
             self._deadline = None
-            self._wait_at_most(self._settings.gap_timeout)
+            self._wait_at_most(self._upstream.gap_timeout)
 
     def _wait_at_most(self, seconds: float) -> None:
         if self._socket is not None:
@@ -303,8 +309,8 @@ class EventStream:
 
     def _silence(self) -> TimedOut:
         if self._deadline is not None:
-            return no_event(self._settings.first_event_timeout)
-        return silence(self._settings.gap_timeout)
+            return no_event(self._upstream.first_event_timeout)
+        return silence(self._upstream.gap_timeout)
 
 
 def _beginning(response: requests.Response) -> bytes:
@@ -320,7 +326,7 @@ def _beginning(response: requests.Response) -> bytes:
             if not chunk:
                 break
             body += chunk
-    except (urllib3.exceptions.HTTPError, OSError):
+    except BROKEN:
         pass
     return body
 

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidS
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, Unreachable, UpstreamError
 from ..protocol.frames import error_code
-from ..protocol.rejection import first_line, rejection
+from ..protocol.rejection import first_line, passed_headers, rejection
 from ..settings import Settings, UpstreamSettings
 from .connection import Connection, headers_of
 from .faults import no_connection, no_event, silence, was_closed, words_for
@@ -44,31 +44,22 @@ class WebSocketUpstream:
     An upstream, as one worker sees it with one of its keys.
 
     Args:
+        name: That of the credential.
         upstream: Where it is.
         key: Sent as a bearer token; None passes the client's `Authorization` on.
-        settings: Timeouts and limits.
-        ca_file: Certificates to trust; None for those that requests trusts.
-        verify: Whether the upstream's certificate is checked at all.
+        settings: Limits.
     """
 
-    def __init__(
-        self,
-        upstream: UpstreamSettings,
-        key: str | None,
-        settings: Settings,
-        *,
-        ca_file: str | None = None,
-        verify: bool = True,
-    ) -> None:
-        self.name = upstream.name
+    def __init__(self, name: str, upstream: UpstreamSettings, key: str | None, settings: Settings) -> None:
+        self.name = name
         self.url = f"ws{upstream.base_url.removeprefix('http')}/responses"
-        self.settings = settings
+        self.upstream = upstream
         self.takes_incremental_input = upstream.takes_incremental_input
         self._key = key
-        self._proxy_url = upstream.proxy_url
+        self._max_event_bytes = settings.max_event_bytes
         self._retry_seconds = settings.websocket_retry
         self._refused_until = 0.0
-        self._tls = _trusting(ca_file, verify=verify) if self.url.startswith("wss:") else None
+        self._tls = _trusting(upstream) if self.url.startswith("wss:") else None
 
     def session(self, client: Mapping[str, str]) -> UpstreamSocket:
         """
@@ -81,6 +72,7 @@ class WebSocketUpstream:
             "user-agent": f"wsgi-proxy/{__version__}",
             **forwarded(client),
             **authorization(client, self._key),
+            **self.upstream.headers,
             "openai-beta": BETA,
         }
         return UpstreamSocket(self, headers)
@@ -95,14 +87,13 @@ class WebSocketUpstream:
         """
         if time.monotonic() < self._refused_until:
             raise UpgradeRefused(f"the upstream {self.name!r} refused to upgrade to WebSocket a while ago")
-        settings = self.settings
         try:
             connection = Connection.open(
                 self.url,
                 headers,
-                seconds=settings.connect_timeout,
-                max_event_bytes=settings.max_event_bytes,
-                proxy_url=self._proxy_url,
+                seconds=self.upstream.connect_timeout,
+                max_event_bytes=self._max_event_bytes,
+                proxy_url=self.upstream.proxy_url,
                 tls=self._tls,
             )
         except (OSError, ValueError, InvalidHandshake) as exc:
@@ -112,7 +103,7 @@ class WebSocketUpstream:
 
     def _mapped(self, exc: Exception) -> UpstreamError:
         if isinstance(exc, TimeoutError):
-            return no_connection(self.name, self.settings.connect_timeout)
+            return no_connection(self.name, self.upstream.connect_timeout)
         if isinstance(exc, InvalidStatus):
             return self._refusal(exc)
         if isinstance(exc, InvalidProxyStatus):
@@ -181,7 +172,7 @@ class UpstreamSocket:
             UpstreamError: No event came.
         """
         connection, first = self._begin(message_for, prefer)
-        events = Events(connection, first, self._upstream.settings.gap_timeout)
+        events = Events(connection, first, self._upstream.upstream.gap_timeout)
         try:
             yield events
         finally:
@@ -198,7 +189,7 @@ class UpstreamSocket:
 
     def _begin(self, message_for: Callable[[str], bytes], prefer: str | None) -> tuple[Connection, list[bytes]]:
         """Return a connection and the first events on it; a connection that ends instead is replaced once."""
-        deadline = time.monotonic() + self._upstream.settings.first_event_timeout
+        deadline = time.monotonic() + self._upstream.upstream.first_event_timeout
         connection = self._waiting(prefer) or self._upstream.open(self._headers)
         try:
             first = self._ask(connection, message_for, deadline)
@@ -230,7 +221,7 @@ class UpstreamSocket:
                 raise connection.fault()
         except TimeoutError as exc:
             connection.close()
-            raise no_event(self._upstream.settings.first_event_timeout) from exc
+            raise no_event(self._upstream.upstream.first_event_timeout) from exc
         except BaseException:
             connection.close()
             raise
@@ -250,12 +241,12 @@ class Events:
         gap_seconds: The longest silence between them.
 
     Attributes:
-        request_id: The upstream's `x-request-id` of the handshake; None if it sent none.
+        headers: Those of the handshake's answer that concern the client.
         drained: Whether the connection can be used again.
     """
 
     def __init__(self, connection: Connection, first: list[bytes], gap_seconds: float) -> None:
-        self.request_id = connection.headers.get("x-request-id")
+        self.headers = passed_headers(connection.headers)
         self.drained = False
         self._connection = connection
         self._first = first
@@ -288,9 +279,9 @@ class Events:
             raise silence(self._gap_seconds) from exc
 
 
-def _trusting(ca_file: str | None, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file or DEFAULT_CA_BUNDLE_PATH)
-    if not verify:
+def _trusting(upstream: UpstreamSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(upstream.ca_file or DEFAULT_CA_BUNDLE_PATH))
+    if not upstream.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

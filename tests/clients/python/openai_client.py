@@ -1,7 +1,7 @@
 """
-openai-python holds the conversation of `../conversation.json` over one WebSocket.
+openai-python holds the conversation of `../conversation.json` over one WebSocket, or over HTTP.
 
-Usage: `openai_client.py BASE_URL MODEL sync|async`; prints what the assistant said, as a JSON array.
+Usage: `openai_client.py BASE_URL MODEL sync|async|stream|document`; prints what the assistant said, as a JSON array.
 """
 
 from __future__ import annotations
@@ -57,6 +57,27 @@ async def converse_async(base_url: str, model: str) -> list[str]:
         return said
 
 
+def converse_over_http(base_url: str, model: str, *, stream: bool) -> list[str]:
+    """Send the whole conversation with every turn; take the answers as events or as documents."""
+    with OpenAI(api_key="client-key", base_url=base_url, max_retries=0) as client:
+        if "demo" not in [known.id for known in client.models.list()] or client.models.retrieve("demo").id != "demo":
+            sys.exit("the model is not listed")
+        history: list[Any] = []
+
+        def respond(*items: Any) -> Response:
+            history.extend(items)
+            turn = client.responses.create(**in_every_turn(model), input=history, stream=stream)
+            response = finished(turn) if stream else turn
+            history.extend(response.output)
+            return response
+
+        said = []
+        for question in CONVERSATION["questions"]:
+            call = respond(*asked(question))
+            said.append(respond(*tool_results(call)).output_text)
+        return said
+
+
 def in_every_turn(model: str) -> dict[str, Any]:
     return {
         "model": model,
@@ -102,5 +123,11 @@ def final_response(event: Any) -> Response | None:
 
 if __name__ == "__main__":
     base_url, model, mode = sys.argv[1:]
-    said = converse(base_url, model) if mode == "sync" else asyncio.run(converse_async(base_url, model))
+    match mode:
+        case "sync":
+            said = converse(base_url, model)
+        case "async":
+            said = asyncio.run(converse_async(base_url, model))
+        case _:
+            said = converse_over_http(base_url, model, stream=mode == "stream")
     print(json.dumps(said))

@@ -162,3 +162,12 @@ def test_first_line_is_fit_for_a_log(body: bytes, expected: str) -> None:
 def test_reason_has_words_for_any_status() -> None:
     """Also for those that no standard knows."""
     assert ("Not Found", "status 529") == (reason(404), reason(529))
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 429, 503, 599])
+@pytest.mark.parametrize(
+    "body", [b'{"error":{"message":"no"}}', b'{"error":"no"}', b"no", b"", b"<html>", b"\xff"], ids=str
+)
+def test_it_is_known_which_status_was_answered(status: int, body: bytes) -> None:
+    """Whatever the client gets, for who should take the next turn depends on it."""
+    assert status == rejection(status, {}, body).answered

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wsgi_proxy.errors import ProtocolFault
-from wsgi_proxy.protocol.sse import Decoder
+from wsgi_proxy.protocol.sse import Decoder, server_sent
 
 from ...servers import pieces_of
 
@@ -135,3 +135,54 @@ def test_events_before_a_fault_are_delivered_first() -> None:
             decoder.feed(b"data: 4\n\n")
         with pytest.raises(ProtocolFault):
             decoder.close()
+
+
+# --- the way back
+
+
+PAYLOADS = [
+    b'{"type":"response.created"}',
+    b'{"a":\n1,\n\n"b":2}',
+    b"[DONE]",
+    b" leading and trailing \t",
+    b"data: x",
+    b"{",
+    b": no comment",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    "\u2028\x85\x0b".encode(),
+    b"x\n",
+    b"\nx",
+]
+
+
+@pytest.mark.parametrize("kind", [None, "response.created", "error"])
+def test_what_is_written_is_read_again(kind: str | None) -> None:
+    """All payloads that a decoder can give, also those of several lines, in any pieces."""
+    written = b"".join(server_sent(payload, kind) for payload in PAYLOADS)
+    for how, chunks in pieces_of(written).items():
+        assert PAYLOADS == decoded(chunks), how
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("response.created", b"event: response.created\n"),
+        ("codex.rate-limits_2", b"event: codex.rate-limits_2\n"),
+        (None, b""),
+        ("", b""),
+        (" error", b""),
+        ("a b", b""),
+        ("a:b", b""),
+        ("error\n", b""),
+        ("error\r", b""),
+        ("x\ndata: {}\n\nevent: error", b""),
+        ("\x00", b""),
+        ("\u00e9", b""),
+        ("\u0661", b""),
+        ("\ud800", b""),
+    ],
+)
+def test_a_type_that_cannot_stand_in_a_line_is_left_out(kind: str | None, line: bytes) -> None:
+    """Types come from upstreams; none may begin a line of its own."""
+    assert line + b"data: 1\n\n" == server_sent(b"1", kind)

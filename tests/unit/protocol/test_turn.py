@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from wsgi_proxy.errors import ClosedEarly, Rejected, RequestError, TimedOut
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
 from wsgi_proxy.protocol.transcript import EMPTY, Known
-from wsgi_proxy.protocol.turn import ENDED, SIGNALS, TRANSITIONS, Signal, State, Turn, not_found
+from wsgi_proxy.protocol.turn import ENDED, OPENING, SIGNALS, TRANSITIONS, Signal, State, Turn, not_found
 from wsgi_proxy.protocol.wire import Malformed, read_head
 
 from .sessions import decoded_error
@@ -417,7 +418,7 @@ def test_what_only_the_upstream_holds_is_always_its_own() -> None:
 def test_a_stream_that_closed_early_is_told_with_all_that_was_seen() -> None:
     """The cause, if it is known, then counts and the upstream's own id."""
     turn = new_turn()
-    turn.upstream_request_id = "req_7"
+    turn.upstream_headers = {"x-request-id": "req_7"}
     turn.receive_all([CREATED, DELTA, b"nonsense"])
     error = decoded_error(turn.fail(ClosedEarly("the body was cut off", headers={"x-request-id": "req_7"})))
     message = (
@@ -483,3 +484,165 @@ def test_nesting_just_within_reach_never_raises(kind: str, dialect: Dialect) -> 
 def test_the_default_lane_has_no_name_whatever_the_upstream_says() -> None:
     """Clients tell lanes apart by it."""
     assert b'{"type":"x","a":[1, 2]}' == new_turn().receive(b'{"type":"x", "stream_id":"b", "a":[1, 2]}')
+
+
+# --- another upstream takes it
+
+
+NAMED = b'{"type":"response.created","response":{"previous_response_id":"resp_0"}}'
+SAID: dict[str, list[bytes]] = {
+    "nothing": [],
+    "junk": [b"nonsense", b"[DONE]"],
+    "the beginning": [CREATED],
+    "an item": [CREATED, item_done(0, b'{"n":9}'), item_done(None, b'{"n":8}')],
+    "failed": [CREATED, item_done(3, b'{"n":9}'), b'{"type":"response.failed","response":{"id":"resp_1"}}'],
+    "an error": [b'{"error":{"message":"no"}}'],
+    "all of it": [CREATED, item_done(3, b'{"n":9}'), COMPLETED],
+}
+
+
+def observed(turn: Turn) -> dict[str, Any]:
+    """Return all that a turn has, except for what it was made of."""
+    given = {"dialect", "transcript", "previous", "fields"}
+    return {name: copy.copy(getattr(turn, name)) for name in Turn.__slots__ if name not in given}
+
+
+@pytest.mark.parametrize("name", SAID)
+@pytest.mark.parametrize("ends", [None, ClosedEarly("cut off")], ids=["no error", "an error"])
+def test_a_turn_that_starts_again_is_as_it_was(name: str, ends: ClosedEarly | None) -> None:
+    """Nothing of the first upstream is left: not its items, its counts, its id, its name for the model."""
+    for changes in ({}, {"transcript": None, "previous_id": "resp_0"}, {"lane": "a", "previous_id": "resp_0"}):
+        turn = new_turn(**changes)
+        before = observed(turn)
+        turn.request_for("first", True, model="other", by_connection=True)
+        turn.upstream_headers = {"x-request-id": "req"}
+        with contextlib.suppress(RequestError):
+            turn.receive_all(SAID[name])
+        if ends:
+            turn.fail(ends)
+        turn.restart()
+        assert before == observed(turn)
+
+
+def test_the_second_upstream_alone_makes_the_transcript() -> None:
+    """Its items fill its output, whatever went by before."""
+    turn = new_turn()
+    turn.request_for("first", None, model="other")
+    turn.receive_all([CREATED, item_done(0, b'{"n":0}'), item_done(7, b'{"n":7}')])
+    turn.restart()
+    assert b'{"model":"m","x":1.0,"input":[{"a":1},2],"stream":true}' == turn.request_for("second", None)
+    turn.receive_all([item_done(1, b'{"n":1}'), b'{"type":"response.completed","response":{"id":"resp_2"}}'])
+    assert ("resp_2", "second", b'[{"a":1},2,{"n":1}]') == (
+        turn.response_id,
+        turn.committed().upstream,
+        committed_array(turn),
+    )
+
+
+def test_the_second_upstream_has_to_name_the_id_as_well() -> None:
+    """That the first one did says nothing about it."""
+    turn = unverified()
+    assert [NAMED] == turn.receive_all([NAMED])
+    turn.restart()
+    turn.request_for("second", None)
+    assert State.UNVERIFIED is turn.state
+    with pytest.raises(RequestError):
+        turn.receive(CREATED)
+
+
+@pytest.mark.parametrize(
+    ("payloads", "opened"),
+    [
+        ([], False),
+        ([b'{"type":"%b"}' % kind.encode() for kind in sorted(OPENING)], False),
+        ([b"nonsense", b"[DONE]"], False),
+        ([CREATED, b'{"type":"response.failed"}'], False),
+        ([b'{"type":"error"}'], False),
+        ([b'{"error":{"message":"no"}}'], False),
+        ([DELTA], True),
+        ([CREATED, DELTA, b'{"type":"response.failed"}'], True),
+        ([DELTA, CREATED], True),
+        ([b'{"type":"keepalive"}'], True),
+        ([b"{}"], True),
+        ([COMPLETED], True),
+        ([b'{"type":"response.incomplete"}'], True),
+    ],
+)
+def test_a_turn_is_opened_by_whatever_does_not_open_a_response(payloads: list[bytes], opened: bool) -> None:
+    """The end of one that gave up is no output."""
+    turn = new_turn()
+    turn.receive_all(payloads)
+    assert opened is turn.opened
+
+
+def test_what_is_not_forwarded_opens_nothing() -> None:
+    """A keepalive before an id is named does not reach the client, and the event that names it is no output."""
+    turn = unverified()
+    turn.receive_all([b'{"type":"keepalive"}', NAMED])
+    assert not turn.opened
+    assert [b'{"type":"keepalive"}'] == turn.receive_all([b'{"type":"keepalive"}'])
+    assert turn.opened
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"type":"response.failed", "response":{"id":"r"}}',
+        b'{"type":"response.cancelled"}',
+        b'{"type":"error","message":"flat"}',
+        b'{"error":"words"}',
+    ],
+)
+def test_an_upstream_that_gave_up_is_quoted_as_it_said_it(payload: bytes) -> None:
+    """Though the frame has another form, a lane, and words of ours; what follows changes nothing."""
+    turn = new_turn(lane="a", dialect=V1)
+    frame = turn.receive(payload)
+    turn.receive_all([b'{"type":"error","status":429}', COMPLETED])
+    assert payload == turn.gave_up
+    assert payload != frame
+
+
+@pytest.mark.parametrize("payload", [DELTA, COMPLETED, b"nonsense", b'{"type":"response.incomplete"}'])
+def test_an_upstream_that_goes_on_has_not_given_up(payload: bytes) -> None:
+    """Nor has one that broke off."""
+    turn = new_turn()
+    turn.receive(payload)
+    assert turn.gave_up is None
+    turn.fail(ClosedEarly("cut off"))
+    assert turn.gave_up is None
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "expected"),
+    [
+        (None, {"model": b'"m"', "x": b"1.0"}, b'{"model":"m","x":1.0,"input":[{"a":1},2],"stream":true}'),
+        ("m", {"model": b'" m "'}, b'{"model":" m ","input":[{"a":1},2],"stream":true}'),
+        ("big", {"x": b'"m"', "model": b'"m"'}, b'{"x":"m","model":"big","input":[{"a":1},2],"stream":true}'),
+        ('a"b', {"model": b'"m"'}, b'{"model":"a\\"b","input":[{"a":1},2],"stream":true}'),
+    ],
+)
+def test_an_upstream_gets_the_model_under_its_own_name(
+    model: str | None, fields: dict[str, bytes], expected: bytes
+) -> None:
+    """The client's own bytes stay where that is the client's name; the turn's fields stay anyway."""
+    turn = new_turn(fields=dict(fields))
+    assert expected == turn.request_for("main", None, model=model)
+    assert (fields, "m") == (turn.fields, turn.model)
+
+
+@pytest.mark.parametrize("takes_incremental", [None, True])
+def test_the_name_of_the_model_goes_with_an_id_too(takes_incremental: bool | None) -> None:
+    """Of a response that only the upstream holds, or that it can continue from."""
+    turn = new_turn(transcript=None, previous_id="resp_0")
+    request = json.loads(turn.request_for("main", takes_incremental, model="big"))
+    assert ("big", "resp_0", [2]) == (request["model"], request["previous_response_id"], request["input"])
+    turn = new_turn(previous_id="resp_0", previous=Known(BEFORE, "main"))
+    request = json.loads(turn.request_for("main", takes_incremental, model="big"))
+    assert ("big", takes_incremental) == (request["model"], "previous_response_id" in request or None)
+
+
+def test_an_id_is_not_known_to_another_key() -> None:
+    """A key counts as an upstream of its own, and so does a connection."""
+    turn = new_turn(previous_id="resp_0", previous=Known(BEFORE, "main/1"))
+    assert "previous_response_id" not in json.loads(turn.request_for("main/2", takes_incremental=True))
+    assert "previous_response_id" in json.loads(turn.request_for("main/1", takes_incremental=True))

@@ -8,10 +8,12 @@ never shown, because it may quote a password.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,27 @@ DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 SHORTEST, LONGEST = 0.001, 86400.0  # seconds
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+# What `sha256sum` says of an empty file: the variable that should have held the key was not set.
+DIGEST_OF_NOTHING = hashlib.sha256(b"").hexdigest()
+# Headers that say how a message is framed, or that are the executors' own.
+FRAMING = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "openai-beta",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
 
 
 class Hint(ValueError):
@@ -44,7 +67,7 @@ class Kind:
     show: Callable[[Any], str] = str
 
 
-def _text(value: object) -> str:
+def read_text(value: object) -> str:
     """Return text without the blanks around it; ValueError for other types, blank text and control characters."""
     if isinstance(value, str) and (text := value.strip()) and text.isprintable():
         return text
@@ -55,7 +78,7 @@ def _quantity(value: object, units: dict[str, Any]) -> Any:
     """Return a number, or text such as `64MiB`, in the base unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", _text(value))
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", read_text(value))
     if found is None or found[2].lower() not in units:
         raise ValueError
     return (float if "." in found[1] else int)(found[1]) * units[found[2].lower()]
@@ -83,9 +106,20 @@ def read_duration(value: object) -> float:
     return float(seconds)
 
 
+def read_rest(value: object) -> float:
+    """Return seconds as `read_duration` does, or 0 for none."""
+    return 0.0 if _quantity(value, DURATIONS) == 0 else read_duration(value)
+
+
+def show_duration(seconds: float) -> str:
+    """Return a number of seconds in the largest unit that divides it."""
+    unit = next((unit for unit in ("h", "min") if seconds and seconds % DURATIONS[unit] == 0), "s")
+    return f"{seconds / DURATIONS[unit]:.15g}{unit}"
+
+
 def read_bind(value: object) -> str:
     """Return `HOST:PORT`; an IPv6 address is in brackets, and port 0 lets the system choose."""
-    host, _, port = _text(value).rpartition(":")
+    host, _, port = read_text(value).rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError
     if host.startswith("[") and host.endswith("]"):
@@ -97,7 +131,7 @@ def read_bind(value: object) -> str:
 
 def read_base_url(value: object) -> str:
     """Return an upstream's URL, which ends in `/v1` and has no trailing slash; the hint is the URL that was meant."""
-    text = _text(value)
+    text = read_text(value)
     url = urlsplit(text if "://" in text else f"http://{text}")
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     if scheme not in ("http", "https") or not url.hostname or " " in text or url.port == 0:
@@ -113,7 +147,7 @@ def read_base_url(value: object) -> str:
 
 def read_proxy_url(value: object) -> str:
     """Return the URL of an HTTP proxy, which may hold a user and password."""
-    text = _text(value)
+    text = read_text(value)
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.port == 0 or " " in text:
         raise ValueError
@@ -124,7 +158,7 @@ def read_proxy_url(value: object) -> str:
 
 def read_key(value: object) -> str:
     """Return a key that fits in an HTTP header."""
-    text = _text(value)
+    text = read_text(value)
     if not text.isascii() or " " in text:
         raise ValueError
     return text
@@ -135,9 +169,111 @@ def parse_bool(text: str) -> bool | None:
     return True if text in TRUE else False if text in FALSE else None
 
 
+def read_list(value: object) -> tuple[str, ...]:
+    """Return texts from a list of them, or from one text that has commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not parts:
+        raise ValueError
+    return tuple(read_text(part) for part in parts)
+
+
+def read_origin(value: object) -> str:
+    """Return an origin as browsers send it: scheme, host, and the port unless it is the scheme's own."""
+    text = read_text(value).lower()
+    url = urlsplit(text)
+    if text == "null":
+        return text
+    if not url.scheme or not url.hostname or url.port == 0 or re.search(r"[@*\s]", text):
+        raise ValueError
+    port = {"http": ":80", "https": ":443"}.get(url.scheme, "")
+    meant = f"{url.scheme}://{url.netloc.removesuffix(port) if port else url.netloc}"
+    if text.rstrip("/") != meant:
+        raise Hint(f"did you mean {meant}?")
+    return meant
+
+
+def read_origins(value: object) -> tuple[str, ...]:
+    """Return origins from a list, or from one text that has commas between them."""
+    return tuple(read_origin(part) for part in read_list(value))
+
+
+def read_keys(value: object) -> tuple[str, ...]:
+    """Return keys from a list of them."""
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    keys = tuple(read_key(part) for part in value)
+    if len(set(keys)) < len(keys):
+        raise Hint("one of them is there twice")
+    return keys
+
+
+def read_named_keys(value: object) -> tuple[tuple[str, str], ...]:
+    """Return names and keys from text such as `alice:KEY, bob:KEY`."""
+    pairs = [part.partition(":") for part in read_list(value)]
+    named = tuple((read_name(name), read_key(key)) for name, _, key in pairs)
+    if len(dict(named)) < len(named):
+        raise Hint("one of the names is there twice")
+    return named
+
+
+def read_name(value: object) -> str:
+    """Return a name that may stand in a log line and in the keys file."""
+    text = read_text(value)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}", text):
+        raise ValueError
+    return text
+
+
+def read_digest(value: object) -> str:
+    """Return a SHA-256 digest in hexadecimal digits."""
+    text = read_text(value).lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError
+    if text == DIGEST_OF_NOTHING:
+        raise Hint("this one is of an empty text")
+    return text
+
+
+def read_headers(value: object) -> dict[str, str]:
+    """Return header fields that may be sent, names in lower case."""
+    if not isinstance(value, dict):
+        raise ValueError
+    headers: dict[str, str] = {}
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+            raise Hint(f"{name!r} is no name of a header")
+        if name.lower() in FRAMING or name.lower().startswith("sec-websocket-"):
+            raise Hint(f"{name} is set by the proxy itself")
+        if not isinstance(text, str) or not re.fullmatch(r"[\x20-\x7e\xa0-\xff]*", text) or name.lower() in headers:
+            raise Hint(f"the value of {name} is no text that a header can carry, or is there twice")
+        headers[name.lower()] = text.strip()
+    return headers
+
+
+def read_path(value: object) -> Path:
+    """Return a path; `~` is the home directory."""
+    path = Path(read_text(value))
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise Hint("there is no such home directory") from None
+
+
+def read_certificates(value: object) -> Path:
+    """Return the path of a file that holds certificates in PEM form."""
+    path = read_path(value)
+    try:
+        text = path.read_text("ascii", errors="replace")
+    except OSError as exc:
+        raise Hint(f"it cannot be read: {exc.strerror}") from None
+    if not re.search(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", text):
+        raise Hint("it holds no certificate")
+    return path
+
+
 def read_flag(value: object) -> bool:
     """Return a boolean from a boolean or text."""
-    parsed = value if isinstance(value, bool) else parse_bool(_text(value))
+    parsed = value if isinstance(value, bool) else parse_bool(read_text(value))
     if parsed is None:
         raise ValueError
     return parsed
@@ -166,7 +302,7 @@ def choice(*words: str) -> Kind:
     """Return the kind that is one of a few words, in any case."""
 
     def read(value: object) -> str:
-        word = _text(value).lower()
+        word = read_text(value).lower()
         if word not in words:
             raise ValueError
         return word
@@ -181,22 +317,31 @@ def masked(url: str) -> str:
 
 def quoted(value: object) -> str:
     """Return a refused value as it may be shown in an error."""
-    text = repr(masked(value)) if isinstance(value, str) else str(value)
+    text = repr(masked(value)) if isinstance(value, str) else masked(str(value))
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-TEXT = Kind(_text, "a text that is not blank", "TEXT")
+TEXT = Kind(read_text, "a text that is not blank", "TEXT")
+NAME = Kind(read_name, "1 to 64 characters from A-Z a-z 0-9 _ . @ -, a letter or digit first", "NAME")
 SIZE = Kind(read_size, "a number of bytes, or text such as 512KiB, 64MiB, 1GiB", "SIZE", show_size)
 DURATION = Kind(
     read_duration,
     "a number of seconds, or text such as 250ms, 90s, 10min; from 1ms to 24h",
     "DURATION",
-    lambda seconds: f"{seconds:.15g}s",
+    show_duration,
 )
+REST = Kind(read_rest, f"{DURATION.accepted}; 0 for none", "DURATION", show_duration)
 BIND = Kind(read_bind, "HOST:PORT such as 127.0.0.1:8765 or [::1]:8765; port 0 lets the system choose", "HOST:PORT")
 BASE_URL = Kind(read_base_url, "an http or https URL that ends in /v1, without user, query or fragment", "URL")
 PROXY_URL = Kind(read_proxy_url, "http://[USER:PASSWORD@]HOST:PORT or https://...", "URL", masked)
 KEY = Kind(read_key, "a key of printable ASCII characters without blanks", "KEY")
+KEYS = Kind(read_keys, "a list of different keys of printable ASCII characters without blanks", "KEYS")
+NAMED_KEYS = Kind(read_named_keys, "NAME:KEY, several with commas between them", "NAME:KEY,...")
+DIGEST = Kind(read_digest, "a SHA-256 digest, 64 hexadecimal digits", "DIGEST")
 FLAG = Kind(read_flag, "true or false", "BOOL", lambda flag: str(flag).lower())
 WEBSOCKETS = Kind(lambda value: value, "true or false, also as text; any other value is ignored", "BOOL", FLAG.show)
 TABLE = Kind(read_table, "a table", "TABLE")
+HEADERS = Kind(read_headers, 'a table such as { "x-team" = "search" }', "TABLE")
+ORIGINS = Kind(read_origins, "origins such as https://app.example, in a list", "ORIGIN,...", ", ".join)
+FILE = Kind(read_path, "the path of a file", "FILE")
+CERTIFICATES = Kind(read_certificates, "the path of a file with certificates in PEM form", "FILE")

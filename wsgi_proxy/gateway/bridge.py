@@ -1,0 +1,126 @@
+"""A WebSocket client's way in: who may connect, and what its connection consists of."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import gevent
+from flask import Response, request
+from websockets.frames import CloseCode
+
+from ..errors import ConnectionLost, ProxyError
+from ..protocol.dialect import negotiate
+from ..protocol.frames import error_frame
+from ..protocol.session import Limits, Session
+from ..settings import Settings
+from ..upstream.execution import Executor, Upstreams
+from .access import Access, Admission, Client
+from .connection import Connection
+from .relay import Relay
+from .replies import client_headers, local_address, refusal, upgrade_required
+from .worker import TURN_STATE, UpgradeHandler
+
+log = logging.getLogger(__name__)
+
+CANNOT_UPGRADE = "this server cannot upgrade to WebSocket; run it with gunicorn -k wsgi_proxy.gateway.worker.Worker"
+
+
+class Bridge:
+    """
+    What makes sessions of connections.
+
+    Args:
+        settings: Limits and rules.
+        upstreams: Those of the worker.
+        access: Who may connect.
+    """
+
+    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access) -> None:
+        self._settings = settings
+        self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
+        self._upstreams = upstreams
+        self._access = access
+        self._told_about_turn_state = False
+
+    def converse(self) -> Response:
+        """Serve one WebSocket connection from its handshake to its end."""
+        websocket = request.environ.get("wsgi.websocket")
+        try:
+            if not self._settings.websocket:
+                raise upgrade_required("WebSocket is switched off here (setting websocket); use HTTP")
+            if websocket is None:
+                raise ProxyError(CANNOT_UPGRADE, status=501)
+            admission = self._access.admit(request.environ, local_address(request.environ))
+            with admission.client.socket():
+                self._relay(websocket, admission)
+        except ProxyError as error:
+            return self._refuse(websocket, error)
+        return Response()  # the handler discards it
+
+    def _relay(self, websocket: Any, admission: Admission) -> None:
+        headers = client_headers(request.environ)
+        name = uuid.uuid4().hex
+        dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
+        key = f" with key {admission.client.name}" if admission.client.name else ""
+        log.info("session %s opened by %s%s, dialect %s", name, request.remote_addr or "-", key, dialect.name)
+        self._mind_turn_state(headers, websocket.handler)
+        Relay(
+            name=name,
+            connection=self._take_over(websocket, admission.subprotocol),
+            session=Session(
+                dialect,
+                clock=time.time,
+                new_id=lambda: str(uuid.uuid4()),
+                limits=self._limits,
+                answers_prewarms=not self._upstreams.speak_websocket,
+            ),
+            executor=self._executor(name, headers, admission.client),
+            client=admission.client,
+        ).run()
+
+    def _executor(self, name: str, headers: Mapping[str, str], client: Client) -> Executor:
+        return Executor(
+            self._upstreams,
+            name=name,
+            headers=self._access.without_secrets(headers),
+            schedule=gevent.spawn_later,
+            asker=client.name,
+        )
+
+    def _refuse(self, websocket: Any, error: ProxyError) -> Response:
+        """Refuse with HTTP, or over the WebSocket if this server's handler has made it one already."""
+        if websocket is not None and not isinstance(websocket.handler, UpgradeHandler):
+            connection = self._take_over(websocket, None)
+            try:
+                connection.queue([error_frame(error)])
+            except ConnectionLost:
+                log.debug("a client that is refused has left")
+            connection.close(CloseCode.POLICY_VIOLATION, error.code or "")
+            connection.finish()
+        return refusal(error)
+
+    def _take_over(self, websocket: Any, subprotocol: str | None) -> Connection:
+        handler = websocket.handler
+        if isinstance(handler, UpgradeHandler):
+            handler.accept(subprotocol)
+        websocket.closed = True  # or it would write a close frame of its own
+        return Connection(
+            handler.socket,
+            handler.rfile,
+            max_message_bytes=self._settings.max_message_bytes,
+            close_timeout=self._settings.close_timeout,
+        )
+
+    def _mind_turn_state(self, headers: Mapping[str, str], handler: object) -> None:
+        lost = TURN_STATE in headers and not isinstance(handler, UpgradeHandler)
+        if lost and not self._told_about_turn_state:
+            self._told_about_turn_state = True
+            log.warning(
+                "%s cannot be echoed on the 101 by this server's handler; use wsgi_proxy.gateway.worker.Worker or "
+                "this project's gunicorn.conf.py (said once)",
+                TURN_STATE,
+            )

@@ -1,0 +1,33 @@
+"""What browsers want to be told before a page may read an answer (CORS)."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from .access import Access
+
+METHODS = "GET, POST, DELETE, OPTIONS"
+PREFLIGHT_SECONDS = "600"
+
+
+def add_origin_headers(blueprint: Blueprint, access: Access) -> None:
+    """Have answers say which origin may read them, if it is one that may connect."""
+
+    def tell(response: Response) -> Response:
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return response
+        response.vary.add("Origin")
+        if not access.allows_origin(origin, request.headers.get("Host", "")):
+            return response
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "x-request-id, retry-after"
+        asked = request.headers.get("Access-Control-Request-Headers")
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response.headers["Access-Control-Allow-Methods"] = METHODS
+            response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+            if asked:
+                response.headers["Access-Control-Allow-Headers"] = asked
+        return response
+
+    blueprint.after_request(tell)

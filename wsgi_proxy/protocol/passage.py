@@ -1,0 +1,101 @@
+"""
+One request of a client that speaks HTTP itself: it goes upstream as it is, and the events come back as they are.
+
+Nothing is remembered, so there is no session and no transcript. What this shares with a `Turn` is what an executor has
+to know: the model, whether the upstream has shown output, and how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import ClosedEarly, ProxyError, RequestError
+from .frames import error_frame
+from .messages import invalid_json
+from .sse import server_sent
+from .turn import DONE_MARKER, OPENING, SIGNALS, Signal
+from .wire import Fields, Malformed, encode, read_head, replace_field, split_object, text_of
+
+
+class Passage:
+    """
+    A request with a JSON body, through the last event of its answer.
+
+    Args:
+        body: As the client sent it.
+
+    Attributes:
+        model: As the client named it.
+        streams: The client asked for events.
+        previous_id: The response that the client continues; None if it names none.
+        over, opened, gave_up, response_id, upstream_headers: As those of a `Turn`.
+
+    Raises:
+        RequestError: The body is not a JSON object, or names no model.
+    """
+
+    prewarm = False
+    previous = None
+
+    def __init__(self, body: bytes) -> None:
+        try:
+            fields = split_object(body)
+        except Malformed as exc:
+            raise invalid_json(exc) from exc
+        self.model = (text_of(fields.get("model")) or "").strip()
+        if not self.model:
+            raise RequestError("the request names no model", param="model")
+        self.streams = fields.get("stream") == b"true"
+        self.previous_id = text_of(fields.get("previous_response_id"))
+        self._body = body
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what an upstream has sent, so that another can take the request from its beginning."""
+        self.over = False
+        self.opened = False
+        self.gave_up: bytes | None = None
+        self.response_id: str | None = None
+        self.upstream_headers: Mapping[str, str] = {}
+
+    def body_for(self, model: str) -> bytes:
+        """Return the body with the name that an upstream has for the model; unchanged if that is the client's."""
+        return self._body if model == self.model else replace_field(self._body, "model", encode(model))
+
+    def receive_all(self, payloads: list[bytes]) -> list[bytes]:
+        """Take the payloads of one chunk; return the server-sent events to forward, in order."""
+        return [event for payload in payloads if (event := self._receive(payload)) is not None]
+
+    def fail(self, error: ProxyError) -> bytes | None:
+        """End the answer because of an error; return the event that tells it, None if the answer has ended already."""
+        if self.over:
+            return None
+        self.over = True
+        if isinstance(error, ClosedEarly):
+            error = ClosedEarly(f"stream closed before response.completed: {error}", headers=error.headers)
+        return server_sent(error_frame(error), "error")
+
+    def _receive(self, payload: bytes) -> bytes | None:
+        if self.over or payload == DONE_MARKER:
+            return None
+        try:
+            kind, response = self._read(payload)
+        except Malformed:
+            return None  # as for a turn: what is not a JSON object is dropped
+        signal = SIGNALS.get(kind, Signal.EVENT)
+        self.response_id = self.response_id or text_of(response.get("id"))
+        self.over = signal is not Signal.EVENT
+        if signal is Signal.GIVE_UP:
+            self.gave_up = payload
+        elif kind not in OPENING:
+            self.opened = True
+        return server_sent(payload, kind)
+
+    def _read(self, payload: bytes) -> tuple[str | None, Fields]:
+        head = read_head(payload)
+        response = bytes(head.response)
+        wanted = not self.response_id and response[:1] == b"{"
+        kind = head.type
+        if kind is None and bytes(head.error) not in (b"", b"null"):
+            kind = "error"  # as for a turn: some servers leave out the type
+        return kind, split_object(response) if wanted else {}

@@ -1,0 +1,247 @@
+"""The settings, a row each: of the proxy, of an upstream, and of a client key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..errors import SettingsError
+from .models import MODELS, PATTERNS
+from .values import (
+    BASE_URL,
+    BIND,
+    CERTIFICATES,
+    DIGEST,
+    DURATION,
+    FILE,
+    FLAG,
+    HEADERS,
+    KEY,
+    KEYS,
+    NAME,
+    NAMED_KEYS,
+    ORIGINS,
+    PROXY_URL,
+    REST,
+    SIZE,
+    TABLE,
+    TEXT,
+    WEBSOCKETS,
+    Hint,
+    Kind,
+    choice,
+    quoted,
+    whole,
+)
+
+PREFIX = "WSGI_PROXY_"
+
+
+class Given(NamedTuple):
+    """A value as it was given, and where: `file wsgi-proxy.toml`, `environment WSGI_PROXY_BIND`, `option --bind`."""
+
+    value: object
+    source: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    One setting.
+
+    Args:
+        name: The key in the file; the names in the environment and on the command line are made of it.
+        kind: How a value is read and shown, and what is accepted.
+        default: The default as text that `kind` reads; None for no value.
+        unit: What the value counts; empty where that is no question.
+        help: One sentence.
+        cli: Whether `wsgi-proxy serve` has an option for it.
+        secret: Whether the value must never be shown.
+    """
+
+    name: str
+    kind: Kind
+    default: str | None
+    unit: str
+    help: str
+    cli: bool = True
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def option(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, given: Given) -> Any:
+        """Return the value; SettingsError names the setting, the source, the value and what is accepted."""
+        try:
+            return self.kind.read(given.value)
+        except ValueError as exc:
+            refused = "the value" if self.secret else quoted(given.value)
+            hint = f"; {exc}" if isinstance(exc, Hint) else ""
+            hint += "" if hint.endswith("?") else "."
+            message = f"{self.name} ({given.source}): {refused} is not accepted, give {self.kind.accepted}{hint}"
+            raise SettingsError(message) from None
+
+    def show(self, value: Any) -> str:
+        """Return the value as text; of a secret only whether it is set."""
+        if value is None or value in ((), {}):
+            return "not set"
+        return "set" if self.secret else self.kind.show(value)
+
+
+SETTINGS = (
+    Setting("bind", BIND, "127.0.0.1:8765", "", "Address to listen on; without client keys only a loopback one."),
+    Setting("workers", whole(1, 1024), "1", "processes", "Worker processes that share the address."),
+    Setting("upstream", BASE_URL, None, "", "Server that executes the turns; short for one entry of `[[upstreams]]`."),
+    Setting(
+        "upstream_api_key",
+        KEY,
+        None,
+        "",
+        "Key sent to `upstream`; without it, and without client keys, the client's own `Authorization` is passed on.",
+        cli=False,
+        secret=True,
+    ),
+    Setting(
+        "proxy_url", PROXY_URL, None, "", "HTTP proxy for upstream requests; those of the environment are not used."
+    ),
+    Setting("websocket", FLAG, "true", "", "Whether clients may upgrade; otherwise they get 426 and can use HTTP."),
+    Setting(
+        "dialect",
+        choice("auto", "v1", "v2"),
+        "auto",
+        "",
+        "Rules a client expects: `auto` takes `v1` only if its `OpenAI-Beta` header asks for it.",
+    ),
+    Setting(
+        "selection",
+        choice("round-robin", "fill-first", "least-busy"),
+        "round-robin",
+        "",
+        "Which upstream key takes a new session's turn: in turn by weight, the first in the file, or the least busy.",
+    ),
+    Setting("max_attempts", whole(1, 100), "3", "per turn", "Upstream keys that are tried before a turn fails."),
+    Setting("max_wait", DURATION, "30s", "seconds per turn", "Time after which a turn that fails is not tried again."),
+    Setting(
+        "hold_time",
+        DURATION,
+        "2s",
+        "seconds",
+        "Longest time that `response.created` is held back so that another upstream key can still take the turn.",
+    ),
+    Setting(
+        "cooldown_rate_limited",
+        REST,
+        "1s",
+        "seconds",
+        "Rest of an upstream key for a model after 429 without `Retry-After`; doubles each time.",
+    ),
+    Setting("cooldown_rate_limited_max", REST, "30min", "seconds", "Longest rest after 429, also with `Retry-After`."),
+    Setting("cooldown_denied", REST, "30min", "seconds", "Rest of an upstream key after 401, 402 or 403."),
+    Setting("cooldown_no_model", REST, "5min", "seconds", "Rest for a model that an upstream does not have."),
+    Setting(
+        "cooldown_failing",
+        REST,
+        "5s",
+        "seconds",
+        "Rest after 408, 5xx or a connection that failed; doubles each time.",
+    ),
+    Setting("cooldown_failing_max", REST, "1min", "seconds", "Longest rest of that kind."),
+    Setting(
+        "remembered_responses",
+        whole(0),
+        "10000",
+        "per worker",
+        "Newest response ids of which a worker knows the upstream key and the client key.",
+    ),
+    Setting("models_timeout", DURATION, "10s", "seconds", "Time for an upstream to list its models."),
+    Setting("models_lifetime", DURATION, "30s", "seconds", "Time for which the upstreams' lists of models are kept."),
+    Setting(
+        "client_keys",
+        NAMED_KEYS,
+        None,
+        "",
+        "Keys that clients have to send one of; see `[[keys]]` and `keys_file`, too.",
+        cli=False,
+        secret=True,
+    ),
+    Setting("keys_file", FILE, None, "", "File with the digests of client keys, made by `wsgi-proxy keys add`."),
+    Setting("key_sockets", whole(0), "0", "per key and worker", "Connections of a client key; 0 for no limit."),
+    Setting("key_turns_in_flight", whole(0), "0", "per key and worker", "Running turns of a key; 0 for no limit."),
+    Setting("key_turns_per_minute", whole(0), "0", "per key and worker", "Turns of a key in a minute; 0 for no limit."),
+    Setting(
+        "allow_without_keys",
+        FLAG,
+        "false",
+        "",
+        "Serve addresses other than loopback without client keys, because something else checks who calls.",
+    ),
+    Setting(
+        "allowed_origins", ORIGINS, None, "", "Web origins that may connect, besides the server's own and loopback."
+    ),
+    Setting("max_message_bytes", SIZE, "64MiB", "bytes", "Longest message of a client; a longer one is answered 413."),
+    Setting("max_event_bytes", SIZE, "64MiB", "bytes", "Longest event of an upstream; a longer one fails its turn."),
+    Setting("known_responses", whole(1), "32", "per session", "Newest response ids that a client can continue from."),
+    Setting("transcript_bytes", SIZE, "256MiB", "bytes per session", "Memory for the transcripts of these responses."),
+    Setting("waiting_turns", whole(0), "16", "per lane", "Turns that wait in line; one more is answered 429."),
+    Setting("turns_in_flight", whole(1), "16", "per connection", "Turns that run at the same time; others wait."),
+    Setting("named_lanes", whole(0), "32", "per connection", "Different `stream_id` that a client can use."),
+    Setting("connect_timeout", DURATION, "10s", "seconds", "Time to connect to the upstream."),
+    Setting("first_event_timeout", DURATION, "10min", "seconds", "Time from a request to its first event."),
+    Setting("gap_timeout", DURATION, "5min", "seconds", "Longest silence of the upstream after its first event."),
+    Setting(
+        "websocket_retry", DURATION, "5min", "seconds", "Time until an upstream that refused WebSocket is asked again."
+    ),
+    Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
+    Setting("graceful_timeout", DURATION, "30s", "seconds", "Time for running turns to finish when the server stops."),
+    Setting(
+        "log_level",
+        choice("debug", "info", "warning", "error", "critical"),
+        "info",
+        "",
+        "Least severe log lines that are written.",
+    ),
+    Setting("connection_pool", whole(1), "256", "per worker", "Connections to one upstream kept open for reuse."),
+)
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+_AS_ABOVE = "As the setting of this name, which is used if it is absent."
+
+UPSTREAM_SETTINGS = (
+    Setting("name", TEXT, None, "", "Name in logs and errors; required."),
+    Setting("base_url", BASE_URL, None, "", "Where `/responses` is found; required."),
+    Setting("api_key", KEY, None, "", "As `upstream_api_key`.", secret=True),
+    Setting("api_keys", KEYS, None, "", "Several keys, each of them chosen, counted and rested alone.", secret=True),
+    Setting("priority", whole(-1000, 1000), "0", "", "Those of the highest priority are used while one is there."),
+    Setting("weight", whole(1, 1000), "1", "", "Share of the turns that each key takes, among those of one priority."),
+    Setting("models", MODELS, "*", "", "Models that it serves; an alias is sent as the model that it stands for."),
+    Setting("headers", HEADERS, None, "", "Sent with every request; they beat the client's.", secret=True),
+    Setting("proxy_url", PROXY_URL, None, "", _AS_ABOVE),
+    Setting("websockets", WEBSOCKETS, None, "", "Whether it speaks WebSocket; its turns then go over one."),
+    Setting(
+        "incremental_input", FLAG, None, "", "Whether it continues from ids it made; by default unknown over HTTP."
+    ),
+    Setting("connect_timeout", DURATION, None, "seconds", _AS_ABOVE),
+    Setting("first_event_timeout", DURATION, None, "seconds", _AS_ABOVE),
+    Setting("gap_timeout", DURATION, None, "seconds", _AS_ABOVE),
+    Setting("ca_file", CERTIFICATES, None, "", "Certificates to trust instead of the public ones."),
+    Setting("verify", FLAG, "true", "", "Whether its certificate is checked; false trusts anybody on the way."),
+    Setting("metadata", TABLE, None, "", "Free table; its `websockets` counts if the one above is absent or ignored."),
+)
+
+KEY_SETTINGS = (
+    Setting("name", NAME, None, "", "Name in logs; required."),
+    Setting("key", KEY, None, "", "The key itself; without it, one of this name in `keys_file` is meant.", secret=True),
+    Setting("sha256", DIGEST, None, "", "Its digest, instead of the key.", secret=True),
+    Setting("models", PATTERNS, "*", "", "Models that it may use, under the names that clients use."),
+    Setting("sockets", whole(0), None, "per worker", "As `key_sockets`, for this key."),
+    Setting("turns_in_flight", whole(0), None, "per worker", "As `key_turns_in_flight`, for this key."),
+    Setting("turns_per_minute", whole(0), None, "per worker", "As `key_turns_per_minute`, for this key."),
+)

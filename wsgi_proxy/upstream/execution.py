@@ -1,0 +1,338 @@
+"""
+Executing turns: the upstreams of a worker, and what one client session has with them.
+
+A turn goes to the credential that its session used last, if that can take it, over WebSocket where the upstream speaks
+that and over HTTP otherwise, and to others if it fails before the client has seen anything of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TypeVar
+
+from ..errors import ClosedEarly, UpstreamError
+from ..protocol.failure import Failure, failed_response, failure_of, reported_failure
+from ..protocol.messages import create_message
+from ..protocol.passage import Passage
+from ..protocol.turn import Turn, not_found
+from ..protocol.wire import Malformed, split_object, text_of
+from ..settings import Settings
+from .credentials import Credential, Credentials
+from .failover import Attempts, Deliver, Opening, Schedule, Work
+from .headers import authorization
+from .http import EventStream, HTTPUpstream, Reply
+from .websocket import Events, UpgradeRefused, UpstreamSocket, WebSocketUpstream
+
+log = logging.getLogger(__name__)
+
+AnyWork = TypeVar("AnyWork", bound=Work)
+
+
+class Upstreams:
+    """
+    All upstreams, as one worker sees them.
+
+    Args:
+        settings: With at least one upstream.
+
+    Attributes:
+        credentials: Who can take a turn.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.credentials = Credentials(settings, time.monotonic)
+        self._http = {upstream.name: HTTPUpstream(upstream, settings) for upstream in settings.upstreams}
+        self._websocket = {
+            found.name: WebSocketUpstream(found.name, found.upstream, found.key, settings)
+            for found in self.credentials.all
+            if found.upstream.websockets
+        }
+
+    @property
+    def speak_websocket(self) -> bool:
+        """Whether one of them does; it has to be asked about prewarms."""
+        return bool(self._websocket)
+
+    def http(self, credential: Credential) -> HTTPUpstream:
+        """Return what executes turns of a credential over HTTP."""
+        return self._http[credential.upstream.name]
+
+    def websocket(self, credential: Credential) -> WebSocketUpstream | None:
+        """Return what executes turns of a credential over WebSocket; None if its upstream does not speak that."""
+        return self._websocket.get(credential.name)
+
+
+class Executor:
+    """
+    What one client session has with the upstreams; a client without a session has one for each of its requests.
+
+    Args:
+        upstreams: Those of the worker.
+        name: Of the session, for the log.
+        headers: Of the client's request: names in lower case, values as latin-1 text.
+        schedule: Calls a function in so many seconds, if it is not killed before.
+        asker: The name of the client's key; None where no keys are configured.
+
+    Attributes:
+        pinned: The credential of the last turn that succeeded, which is preferred for the next.
+    """
+
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        *,
+        name: str,
+        headers: Mapping[str, str],
+        schedule: Schedule,
+        asker: str | None = None,
+    ) -> None:
+        self.pinned: Credential | None = None
+        self._upstreams = upstreams
+        self._credentials = upstreams.credentials
+        self._name = name
+        self._client = headers
+        self._schedule = schedule
+        self._asker = asker
+        # Where the client's own key goes upstream, what is known of that key is known of this client only.
+        own = authorization(headers, None).get("authorization", "")
+        self._owner = hashlib.sha256(own.encode("latin-1")).hexdigest() if own else ""
+        self._headers: dict[str, dict[str, str]] = {}
+        self._sockets: dict[str, UpstreamSocket] = {}
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether the client sent a key of its own, which goes upstream where none is configured."""
+        return bool(self._owner)
+
+    def is_of_others(self, response_id: str) -> bool:
+        """
+        Tell if a response is not the client's, whatever an upstream would say that keeps those of all clients.
+
+        With several client keys, one that this worker does not know may be another's.
+        """
+        made = self._credentials.maker_of(response_id)
+        return made.asker != self._asker if made else len(self._upstreams.settings.keys) > 1
+
+    def execute(self, turn: Turn, deliver: Deliver) -> bool:
+        """
+        Have an upstream carry out a turn.
+
+        Args:
+            turn: Is over afterwards, if nothing is raised.
+            deliver: Sends frames to the client; what it raises ends the turn.
+
+        Returns:
+            Whether it was carried out; False for a prewarm for which there is only HTTP, where it would generate.
+
+        Raises:
+            RequestError: Nobody here knows what the turn continues from.
+            CredentialError: Nobody can take the turn.
+            UpstreamError: It failed, and will not be tried again.
+        """
+        unknown_here = turn.transcript is None and turn.previous is None
+        if turn.previous_id and unknown_here and self.is_of_others(turn.previous_id):
+            raise not_found(turn.previous_id)
+        return self._carry_out(turn, deliver, self._stream_turn)
+
+    def stream(self, passage: Passage, deliver: Deliver) -> None:
+        """
+        Have an upstream answer a client's HTTP request with events; as `execute`, but always over HTTP.
+
+        Raises:
+            CredentialError, UpstreamError: As for `execute`.
+        """
+        self._carry_out(passage, deliver, self._stream_passage)
+
+    def fetch(self, passage: Passage, path: str) -> Reply:
+        """
+        Have an upstream answer a client's HTTP request with one document.
+
+        Args:
+            passage: The request.
+            path: Where it goes, below the base URL.
+
+        Raises:
+            CredentialError, UpstreamError: As for `execute`.
+        """
+        attempts = self._attempts(passage)
+        while True:
+            credential = attempts.credential
+            http = self._upstreams.http(credential)
+            target = _target(credential, passage)
+            try:
+                with credential.busy():
+                    reply = http.fetch("POST", path, passage.body_for(target), self.headers_for(credential))
+            except UpstreamError as error:
+                if not attempts.failed(failure_of(error, target, time.time()), delivered=False):
+                    raise
+                continue
+            response_id, failure = _read(reply, target)
+            if failure is None:
+                self._succeeded(passage, attempts, response_id)
+            elif attempts.failed(failure, delivered=False):
+                continue
+            return reply
+
+    def ask(self, credential: Credential, method: str, path: str) -> Reply:
+        """
+        Ask one upstream for one document.
+
+        Raises:
+            UpstreamError: It did not answer with a status of 2xx.
+        """
+        return self._upstreams.http(credential).fetch(method, path, None, self.headers_for(credential))
+
+    def headers_for(self, credential: Credential) -> dict[str, str]:
+        """Return the headers of upstream requests with a credential; they are the same for all of them."""
+        headers = self._headers.get(credential.name)
+        if headers is None:
+            headers = self._upstreams.http(credential).headers_for(self._client, credential.key)
+            self._headers[credential.name] = headers
+        return headers
+
+    def close(self) -> None:
+        """Leave the upstreams' WebSockets."""
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+    def _carry_out(self, work: AnyWork, deliver: Deliver, stream: Callable[[AnyWork, Attempts, Opening], None]) -> bool:
+        attempts = self._attempts(work)
+        while True:
+            credential = attempts.credential
+            hold = self._upstreams.settings.hold_time if attempts.may_go_on else None
+            opening = Opening(work, deliver, self._schedule, hold)
+            error: UpstreamError | None = None
+            try:
+                with credential.busy():
+                    stream(work, attempts, opening)
+            except _OnlyOverHTTP:
+                return False
+            except UpstreamError as exc:
+                error = exc
+            finally:
+                opening.close()
+            failure = _failure(work, credential, error)
+            if failure is None:
+                return True
+            if failure.may_differ_elsewhere and self.pinned is credential:
+                self.pinned = None
+            if attempts.failed(failure, delivered=opening.delivered):
+                work.restart()
+                continue
+            opening.release()
+            if error:
+                raise error
+            return True
+
+    def _attempts(self, work: Work) -> Attempts:
+        made = self._credentials.maker_of(work.previous_id) if work.previous_id else None
+        return Attempts(
+            self._name,
+            work.model,
+            self._credentials,
+            self._upstreams.settings,
+            owner=self._owner,
+            prefer=made.credential if made else self.pinned,
+        )
+
+    def _stream_turn(self, turn: Turn, attempts: Attempts, opening: Opening) -> None:
+        credential = attempts.credential
+        socket = self._socket_for(credential)
+        if socket:
+            try:
+                self._forward(turn, self._over_websocket(turn, credential, socket), attempts, opening)
+            except UpgradeRefused as refusal:
+                log.debug("session %s: %s; the turn goes over HTTP", self._name, refusal)
+            else:
+                return
+        if turn.prewarm:
+            raise _OnlyOverHTTP
+        http = self._upstreams.http(credential)
+        target = _target(credential, turn)
+        request = turn.request_for(credential.name, http.takes_incremental_input, model=target)
+        self._forward(turn, http.execute(request, self.headers_for(credential)), attempts, opening)
+
+    def _stream_passage(self, passage: Passage, attempts: Attempts, opening: Opening) -> None:
+        credential = attempts.credential
+        body = passage.body_for(_target(credential, passage))
+        execution = self._upstreams.http(credential).execute(body, self.headers_for(credential))
+        self._forward(passage, execution, attempts, opening)
+
+    def _over_websocket(
+        self, turn: Turn, credential: Credential, socket: UpstreamSocket
+    ) -> AbstractContextManager[Events]:
+        target = _target(credential, turn)
+
+        def message_for(connection: str) -> bytes:
+            takes_incremental = socket.takes_incremental_input
+            request = turn.request_for(connection, takes_incremental, model=target, by_connection=True)
+            return create_message(request, generate=not turn.prewarm)
+
+        return socket.execute(message_for, turn.previous.upstream if turn.previous else None)
+
+    def _forward(
+        self,
+        work: Turn | Passage,
+        execution: AbstractContextManager[Events | EventStream],
+        attempts: Attempts,
+        opening: Opening,
+    ) -> None:
+        with execution as events:
+            work.upstream_headers = events.headers
+            for payloads in events:
+                frames = work.receive_all(payloads)
+                if work.over and work.gave_up is None:
+                    # Before the last frame: a client that is quick may continue from it while the rest is read.
+                    self._succeeded(work, attempts, work.response_id)
+                if frames:
+                    opening.pass_on(frames)
+                if work.over:
+                    opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
+                    events.drain()
+                    return
+                time.sleep(0)  # or an upstream that never pauses has the worker for itself
+        raise ClosedEarly("the upstream ended the stream")
+
+    def _socket_for(self, credential: Credential) -> UpstreamSocket | None:
+        socket = self._sockets.get(credential.name)
+        upstream = self._upstreams.websocket(credential)
+        if socket is None and upstream:
+            socket = self._sockets[credential.name] = upstream.session(self._client)
+        return socket
+
+    def _succeeded(self, work: Work, attempts: Attempts, response_id: str | None) -> None:
+        self.pinned = attempts.credential
+        self._credentials.succeeded(attempts.credential, work.model, attempts.begun, self._owner)
+        if response_id:
+            self._credentials.remember(response_id, attempts.credential, self._asker)
+
+
+class _OnlyOverHTTP(Exception):
+    """A prewarm would generate over HTTP."""
+
+
+def _target(credential: Credential, work: Work) -> str:
+    """Return how an upstream calls the model; it serves it, or would not have been picked."""
+    return credential.upstream.models.target(work.model) or work.model
+
+
+def _failure(work: Work, credential: Credential, error: UpstreamError | None) -> Failure | None:
+    """Return why an attempt failed, None if it did not."""
+    if error:
+        return failure_of(error, _target(credential, work), time.time())
+    return reported_failure(work.gave_up, _target(credential, work), time.time()) if work.gave_up is not None else None
+
+
+def _read(reply: Reply, model: str) -> tuple[str | None, Failure | None]:
+    """Return the id of a response that came as one document, and why it failed if it did."""
+    try:
+        fields = split_object(reply.body)
+    except Malformed:
+        return None, None
+    failed = text_of(fields.get("status")) == "failed"
+    return text_of(fields.get("id")), failed_response(reply.body, model) if failed else None

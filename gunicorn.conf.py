@@ -15,7 +15,8 @@ globals().update(configured())
 # The stock worker works as well; it is given this project's upgrade handler:
 # worker_class = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 
-# Load the application once, before the workers are forked; changed code then needs a full restart:
+# Load the application once, before the workers are forked; changed code then needs a full restart, and so do changed
+# settings if this project is mounted into another application:
 # preload_app = True
 
 # One line for each request that is not a WebSocket:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -466,3 +468,25 @@ def test_with_keys_such_an_address_is_served(tmp_path: Path, up: RuledUpstream, 
             assert "response.completed" == turn(client)["type"]
     finally:
         stop(process)
+
+
+def test_what_listens_at_an_inherited_socket_is_not_known_at_start(tmp_path: Path, up: RuledUpstream) -> None:
+    """Without keys `fd://N` is served, because each connection is looked at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, (tmp_path / "fd.log").open("wb") as log:
+        command = [sys.executable, "-m", "gunicorn", "-c", CONFIGURATION, "-b", f"fd://{listener.fileno()}"]
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "WSGI_PROXY_UPSTREAM": up.url},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            with RawClient(f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/responses") as client:
+                assert "response.completed" == turn(client)["type"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(SECONDS)
+    assert "Traceback" not in (tmp_path / "fd.log").read_text()

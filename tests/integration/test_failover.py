@@ -232,7 +232,7 @@ def test_a_key_of_a_client_that_is_refused_is_the_affair_of_that_client(
         assert (401, "who are you") == (refused["status"], refused["error"]["message"])
         assert "first" == server_of(friend)
     assert ["sk-bad", "sk-good"] * 2 == [asked.key for asked in first.asked]
-    assert ["sk-bad"] * 2 == [asked.key for asked in second.asked]
+    assert ["sk-bad"] == [asked.key for asked in second.asked]
 
 
 def test_an_alias_is_all_that_changes_on_the_way(serve: Serve, talk: Talk, upstream_by: UpstreamBy) -> None:

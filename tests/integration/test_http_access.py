@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from ..conftest import ProxyProcess
-from ..servers import ScriptedUpstream, chunked
+from ..servers import ScriptedUpstream, chunked, sized
 from .http_wire import Answer, Client, call, events_of
 from .test_http import CREATED, DELTA, DOCUMENT, NEVER, PLAIN, STREAM, StartTwo, document, refused
 from .wire import RawClient, completed, create
@@ -120,6 +121,24 @@ def test_web_pages_of_allowed_origins_may_ask_and_read(guarded: ProxyProcess, or
     assert (["authorization, content-type", "GET, POST, DELETE, OPTIONS"] if allowed else [None, None]) == told
 
 
+@pytest.mark.parametrize(
+    ("origin", "asked", "told"),
+    [
+        ("https://app.example", "x-a, x-b", ("https://app.example", "x-a, x-b")),
+        ("https://app.example", "x-a\x01b", ("https://app.example", None)),
+        ("http://a\x01b.localhost", "x-a", (None, None)),
+    ],
+)
+def test_what_http_cannot_carry_is_not_echoed(
+    guarded: ProxyProcess, origin: str, asked: str, told: tuple[str | None, str | None]
+) -> None:
+    """Control characters of a request do not come back in the headers of its answer."""
+    request = {"access_control_request_method": "POST", "access_control_request_headers": asked}
+    answer = call(guarded.url, "OPTIONS", "/responses", origin=origin, **request)
+    names = ("access-control-allow-origin", "access-control-allow-headers")
+    assert told == tuple(answer.headers.get(name) for name in names)
+
+
 @pytest.mark.parametrize("host", ["evil.example", "10.0.0.1:80", ""])
 def test_without_keys_only_local_names_are_answered(http_proxy: ProxyProcess, host: str) -> None:
     """A web page that made its own name point here is refused on every route."""
@@ -181,6 +200,20 @@ def test_with_one_key_what_is_not_known_is_asked_for(
     proxy = start_proxy(scripted.url, "--workers", "1", env={"WSGI_PROXY_CLIENT_KEYS": "alice:sk-alice"})
     scripted.reply(*document())
     assert 200 == call(proxy.url, "GET", "/responses/resp_9", authorization=ALICE).status
+
+
+def test_the_log_is_not_forged_by_an_upstream_that_does_not_have_it(
+    two_upstreams: list[ScriptedUpstream], start_proxy: Callable[..., ProxyProcess], tmp_path: Path
+) -> None:
+    """Its words are quoted and shortened there, and the next one is asked."""
+    tables = [f'[[upstreams]]\nname = "u{number}"\nbase_url = "{up.url}"\n' for number, up in enumerate(two_upstreams)]
+    (tmp_path / "debug.toml").write_text("".join(['log_level = "debug"\n', *tables]))
+    proxy = start_proxy(None, "--config", str(tmp_path / "debug.toml"), "--workers", "1")
+    two_upstreams[0].reply(*sized(b"no\n[INFO] forged " + b"y" * 5000, status=404, content_type="text/plain"))
+    two_upstreams[1].reply(*document())
+    assert 200 == call(proxy.url, "GET", "/responses/resp_1").status
+    assert "u0 does not have it: no\\n[INFO] forged yyy" in proxy.log()
+    assert [] == [line for line in proxy.log().splitlines() if line.startswith("[INFO] forged") or len(line) > 1000]
 
 
 LIMITS = """

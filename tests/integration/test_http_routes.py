@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ from ..servers import ScriptedUpstream, chunked
 from .http_wire import Client, call, events_of
 from .test_http import CREATED, DELTA, DOCUMENT, PLAIN, STREAM, StartTwo, document, refused
 from .test_workers import STOCK
-from .wire import RawClient, completed
+from .wire import RawClient, completed, event
 
 HANDSHAKE = {
     "Upgrade": "websocket",
@@ -94,16 +95,20 @@ def test_a_stored_response_is_where_it_was_made(
 def test_a_request_that_continues_a_response_goes_where_it_was_made(
     start_two: StartTwo, two_upstreams: list[ScriptedUpstream]
 ) -> None:
-    """Also if another upstream would come first."""
+    """Also if another upstream would come first; and if that one does not know it, nobody does."""
     proxy = start_two('models = ["other"]')
     two_upstreams[1].reply(*document())
     call(proxy.url, "POST", "/responses", PLAIN)
     for body in (STREAM, PLAIN):
-        two_upstreams[1].reply(*(chunked(completed("resp_2")) if body is STREAM else document()))
-        more = b', "previous_response_id": "resp_1"}'
-        answer = call(proxy.url, "POST", "/responses", body.replace(b'"demo"', b'"other"')[:-1] + more)
-        assert 200 == answer.status
-    assert [0, 3] == [len(upstream.seen) for upstream in two_upstreams]
+        for named, status in (("resp_1", 200), (None, 400)):
+            response = {"id": "resp_2", "object": "response", "previous_response_id": named}
+            end = event("response.completed", response=response)
+            two_upstreams[1].reply(*(chunked(end) if body is STREAM else document(json.dumps(response).encode())))
+            more = b', "previous_response_id": "resp_1"}'
+            answer = call(proxy.url, "POST", "/responses", body.replace(b'"demo"', b'"other"')[:-1] + more)
+            assert status == answer.status
+        assert "previous_response_not_found" == answer.error["code"]
+    assert [0, 5] == [len(upstream.seen) for upstream in two_upstreams]
 
 
 def test_a_response_that_nobody_remembers_is_asked_for_everywhere(
@@ -212,13 +217,13 @@ def test_health_and_readiness(start_two: StartTwo, two_upstreams: list[ScriptedU
     assert {"status": "ok"} == call(url, "GET", "/healthz").json
     ready = call(url, "GET", "/readyz")
     assert (200, {"status": "ready", "reasons": {}}) == (ready.status, ready.json)
-    two_upstreams[0].reply(*refused(401))
+    two_upstreams[0].reply(*refused(429))
     two_upstreams[1].reply(*document())
     assert 200 == call(proxy.url, "POST", "/responses", PLAIN).status
     ready = call(url, "GET", "/readyz")
     assert (200, "ready", {"u0"}) == (ready.status, ready.json["status"], ready.json["reasons"].keys())
-    two_upstreams[1].reply(*refused(403))
-    assert 403 == call(proxy.url, "POST", "/responses", PLAIN).status
+    two_upstreams[1].reply(*refused(503))
+    assert 503 == call(proxy.url, "POST", "/responses", PLAIN).status
     ready = call(url, "GET", "/readyz")
     assert (503, "not ready", {"u0", "u1"}) == (ready.status, ready.json["status"], ready.json["reasons"].keys())
     assert 200 == call(url, "GET", "/healthz").status

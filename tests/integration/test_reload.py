@@ -17,13 +17,14 @@ import pytest
 
 from wsgi_proxy.settings import keysfile
 
-from ..conftest import GunicornProcess, ProxyProcess
+from ..conftest import GunicornProcess, ProxyProcess, free_port
 from ..servers import Step, chunk, head
 from .ruled_upstream import POLL_SECONDS, Asked, RuledUpstream, answering, upstream_table
 from .test_workers import CONFIGURATION
 from .wire import RawClient, completed, create, event
 
 SECONDS = 15.0
+STEADY_SECONDS = 1.5
 KEPT = "the settings are kept as they were, because the new ones are not accepted: "
 AT_ONCE = 20  # sockets, so that both workers are met
 # A turn lasts for longer than a worker takes to end that waits for nobody.
@@ -129,10 +130,16 @@ def name_of(end: dict[str, Any]) -> str:
     return end["response"]["id"].partition("_")[0] if end["type"] == "response.completed" else str(end)
 
 
+def key_table(name: str) -> str:
+    return f"[[keys]]\nname = '{name}'\nkey = 'sk-{name}'\n"
+
+
 def until(done: Callable[[], bool]) -> None:
-    """Wait for the old workers to take no more connections; they look up once in a second."""
+    """Wait until something holds for longer than old workers take connections: they look up once in a second."""
     deadline = time.monotonic() + SECONDS
-    while not done():
+    since: float | None = None
+    while since is None or time.monotonic() - since < STEADY_SECONDS:
+        since = (since or time.monotonic()) if done() else None
         assert time.monotonic() < deadline
         time.sleep(POLL_SECONDS)
 
@@ -153,7 +160,7 @@ def test_running_turns_finish_and_new_settings_hold_for_new_sockets(
 
     old.rule = rule
     server = place(upstream_table("old", old.url))
-    changed = f"max_message_bytes = 1000\n{upstream_table('new', new.url)}\n[[keys]]\nname = 'alice'\nkey = 'sk-alice'"
+    changed = f"max_message_bytes = 1000\n{upstream_table('new', new.url)}\n{key_table('alice')}"
     with ExitStack() as connected:
         clients = [connected.enter_context(server.connect()) for _ in range(20)]
         for number, client in enumerate(clients):
@@ -219,3 +226,37 @@ def test_a_keys_file_is_read_again(place: Callable[[str], Place], tmp_path: Path
     server.reload()
     until(lambda: server.statuses(bob) == {401})
     assert {401} == server.statuses()
+
+
+def test_a_reload_does_not_take_the_upstreams_away(place: Callable[[str], Place], old: RuledUpstream) -> None:
+    """Without one no worker would start, and the server would end."""
+    server = place(upstream_table("old", old.url))
+    server.reload("max_attempts = 2")
+    assert f"{KEPT}No upstream is set" in server.server.log()
+    assert {"old"} == server.upstreams()
+    assert server.server.process.poll() is None
+
+
+@pytest.mark.parametrize("place", ["gunicorn.conf.py"], indirect=True)
+def test_a_reload_does_not_open_a_public_address(place: Callable[[str], Place], old: RuledUpstream) -> None:
+    """It would not have started without keys there."""
+    server = place(f"{upstream_table('old', old.url)}\n{key_table('alice')}")
+    # In that spelling it is no name of this machine.
+    server.reload(f'bind = "127.1:{free_port()}"\n{upstream_table("old", old.url)}')
+    assert re.search(f"{re.escape(KEPT)}.*no client keys are set", server.server.log())
+    assert [{"old"}, {401}] == [server.upstreams("sk-alice"), server.statuses()]
+
+
+def test_an_application_that_was_loaded_in_the_master_has_the_new_settings(tmp_path: Path, old: RuledUpstream) -> None:
+    """It is kept by gunicorn, and a key that was taken away would still be good."""
+    keys = key_table("alice") + key_table("bob")
+    table = upstream_table("old", old.url)
+    preloading = ("-c", CONFIGURATION, "-w", "2", "--preload")
+    server = Place(tmp_path, lambda folder: GunicornProcess(folder, *preloading), f"{table}\n{keys}")
+    try:
+        assert [{101}, {101}] == [server.statuses(f"sk-{name}") for name in ("alice", "bob")]
+        server.reload(f"{table}\n{key_table('alice')}")
+        until(lambda: server.statuses("sk-bob") == {401})
+        assert {"old"} == server.upstreams("sk-alice")
+    finally:
+        server.server.stop()

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from wsgi_proxy.errors import Unreachable
+from wsgi_proxy.settings import Settings, UpstreamSettings
+from wsgi_proxy.upstream.http import HTTPUpstream
+
 from ..conftest import ProxyProcess, free_port
 from ..servers import End, ScriptedUpstream, Step, chunked, head, sized, until_close
 from .wire import RawClient, completed, create, event, user
@@ -260,6 +264,58 @@ def test_the_log_is_neither_forged_nor_flooded(bridge: ProxyProcess, module_upst
         assert 400 == client.hear()["status"]
     bridge.wait_until(lambda: "failed with 400" in bridge.log())
     assert not [line for line in bridge.log().splitlines() if line.startswith("[INFO] forged") or len(line) > 2000]
+
+
+SECRETIVE = """
+log_level = "debug"
+cooldown_denied = 0
+[[upstreams]]
+name = "up"
+base_url = "{url}"
+api_key = "sk-of/the-upstream"
+headers = {{ "x-team" = "of-the-operator" }}
+"""
+
+
+def test_an_upstream_that_repeats_secrets_tells_them_nobody(
+    start_proxy: Callable[..., ProxyProcess], scripted: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Neither the client nor the log, be it an error object, words, or a page instead of events."""
+    (tmp_path / "secretive.toml").write_text(SECRETIVE.format(url=scripted.url))
+    proxy = start_proxy(None, "--config", str(tmp_path / "secretive.toml"), "--workers", "1")
+    words = b"Incorrect API key: sk-of/the-upstream, x-team: of-the-operator"
+    with RawClient(proxy.ws_url) as client:
+        for body, status in ((b'{"error":{"message":"%b"}}' % words.replace(b"/", rb"\/"), 401), (words, 400)):
+            scripted.reply(*sized(body, status=status, content_type="text/plain"))
+            client.say(create())
+            assert "Incorrect API key: ***, x-team: ***" == client.hear()["error"]["message"]
+        scripted.reply(*sized(b"<p>" + words, content_type="text/html"))
+        client.say(create())
+        assert 502 == client.hear()["status"]
+    proxy.wait_until(lambda: "instead of events: '<p>Incorrect API key: ***, x-team: ***'" in proxy.log())
+    assert proxy.log().count("Incorrect API key: ***, x-team: ***") >= 3
+    assert not [secret for secret in ("the-upstream", "of-the-operator") if secret in proxy.log()]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"proxy_url": 'http://me:sec/ret"@127.0.0.1:9'}, "LocationParseError"),
+        ({"proxy_url": "http://me:sec%ret@127.0.0.1:1"}, "connection refused"),
+        ({"ca_file": Path("gone.pem")}, "OSError"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error_of_the_turn(
+    options: dict[str, Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy is told without its password, or a part of it."""
+    upstream = HTTPUpstream(UpstreamSettings("up", "https://127.0.0.1:9/v1", **options), Settings())
+    with pytest.raises(Unreachable, match=f"'up' cannot be reached: {words}") as caught, upstream.execute(b"{}", {}):
+        pass
+    with pytest.raises(Unreachable, match=words) as probed:
+        upstream.probe()
+    assert "upstream up cannot be reached at https://127.0.0.1:9/v1" in caplog.text
+    assert not [part for part in ("sec", "ret") if part in f"{caplog.text}{caught.value}{probed.value}"]
 
 
 @pytest.mark.parametrize("end", list(End), ids=lambda end: end.name.lower())

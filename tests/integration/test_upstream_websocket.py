@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import ssl
 import subprocess
@@ -38,6 +39,7 @@ SETTINGS = Settings(connect_timeout=5, first_event_timeout=5, gap_timeout=5, max
 CREATED = b'{"type":"response.created","response":{"id":"resp_1"}}'
 DELTA = b'{"type":"response.output_text.delta","delta":"\xc3\xa9 \\u00e9"}'
 COMPLETED = b'{"type": "response.completed", "response":{"id":"resp_1","output":[]}}'
+FORGOTTEN = b'{"type":"error","status":400,"error":{"code":"previous_response_not_found"}}'
 LIMIT = b'{"type":"error","status":400,"error":{"code":"websocket_connection_limit_reached"}}'
 TERMINAL = (b'{"type": "response.completed"', b'{"type":"response.completed"', b'{"type":"error"')
 MESSAGE = b'{"type":"response.create","model":"m","input":[]}'
@@ -146,10 +148,11 @@ def test_an_upstream_that_leaves_between_turns_is_not_noticed(mock: Mock, end: A
     assert first != second
 
 
-def test_a_limit_that_is_told_between_turns_is_not_noticed(mock: Mock) -> None:
-    """Even if the upstream does not close the connection."""
-    mock.reply(COMPLETED, LIMIT)
-    mock.reply(LIMIT)
+@pytest.mark.parametrize("error", [LIMIT, FORGOTTEN], ids=["limit", "forgotten"])
+def test_what_is_wrong_with_a_connection_is_not_noticed(mock: Mock, error: bytes) -> None:
+    """Be it told between turns or as an answer, even if the upstream does not close the connection."""
+    mock.reply(COMPLETED, error)
+    mock.reply(error)
     mock.reply(COMPLETED)
     with session_at(mock.url) as session:
         first, _ = run(session)
@@ -159,12 +162,13 @@ def test_a_limit_that_is_told_between_turns_is_not_noticed(mock: Mock) -> None:
     assert [2, 1] == [len(peer.messages) for peer in mock.peers]
 
 
-def test_a_limit_that_is_told_on_a_new_connection_is_passed_on(mock: Mock) -> None:
+@pytest.mark.parametrize("error", [LIMIT, FORGOTTEN], ids=["limit", "forgotten"])
+def test_what_is_told_on_a_new_connection_is_passed_on(mock: Mock, error: bytes) -> None:
     """The upstream means it."""
-    mock.reply(LIMIT)
-    mock.reply(LIMIT)
+    mock.reply(error)
+    mock.reply(error)
     with session_at(mock.url) as session:
-        assert [LIMIT] == run(session)[1]
+        assert [error] == run(session)[1]
     assert 2 == mock.handshakes
 
 
@@ -259,6 +263,51 @@ def test_another_refusal_is_the_upstreams_own_error(mock: Mock, status: int) -> 
     error = caught.value
     assert (status, b'{"message":"no","n":1.50}') == (error.status, error.verbatim)
     assert {"retry-after": "7", "openai-model": "\u00c3\u00a9"} == error.headers
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_refusal_repeats_no_secrets(mock: Mock, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither to the client nor in the log."""
+    caplog.set_level(logging.DEBUG, "wsgi_proxy")
+    mock.refuse(status, b'{"error":{"message":"Incorrect API key: sk-of-the-upstream, x-team: of-the-operator"}}')
+    secrets = {"key": "sk-of-the-upstream", "headers": {"x-team": "of-the-operator"}}
+    with session_at(mock.url, **secrets) as session, pytest.raises(UpstreamError) as caught:
+        run(session)
+    if isinstance(caught.value, Rejected):
+        assert b'{"message":"Incorrect API key: ***, x-team: ***"}' == caught.value.verbatim
+    assert "Incorrect API key: ***, x-team: ***" in caplog.text
+    assert "of-the" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://upstream.invalid:81/v1", "https://upstream.invalid/v1"])
+@pytest.mark.parametrize(
+    "proxy_url", ["http://my-secret@127.0.0.1:9", "http://me:secret@127.0.0.1:9/path", "http://me:secret@127.0.0.1:1"]
+)
+def test_a_proxy_that_is_of_no_use_is_told_without_its_password(
+    url: str, proxy_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is an error of the turn."""
+    told = pytest.raises(Unreachable, match="'up' cannot be reached")
+    with session_at(url, proxy_url=proxy_url) as session, told as caught:
+        run(session)
+    assert "upstream up cannot be reached" in caplog.text
+    assert "secret" not in caplog.text + str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"])
+def test_certificates_that_cannot_be_read_are_an_error_of_the_turn(mock: Mock, tmp_path: Path, content: str) -> None:
+    """A worker starts with such a file, for it may have other upstreams; one that is mended is read."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    upstream = upstream_at(mock.url.replace("http:", "https:"), ca_file=file)
+    with contextlib.closing(upstream.session({})) as session:
+        with pytest.raises(Unreachable, match=r"certificates to trust cannot be read \(setting ca_file\)"):
+            run(session)
+        trustme.CA().cert_pem.write_to_path(file)
+        with pytest.raises(UpstreamError) as caught:
+            run(session)
+    assert "ca_file" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,20 @@ def test_an_upstream_that_leaves_between_turns_is_not_noticed(start_relay: Start
     assert 2 == len(mock.peers)
 
 
+def test_an_upstream_that_forgets_what_it_made_is_not_noticed(start_relay: StartRelay) -> None:
+    """On a socket that goes on; it is asked once more on another one, with the transcript."""
+    with Mock() as mock, RawClient(start_relay(mock.url).ws_url) as client:
+        converse(client, mock, (step("response.completed", "r0"),))
+        mock.reply(b'{"type":"error","status":400,"error":{"code":"previous_response_not_found","message":"gone"}}')
+        mock.reply(step("response.completed", "r1"))
+        client.say(create("1", previous_response_id="r0"))
+        assert ["r1"] == [event["response"]["id"] for event in client.hear_turn()]
+        sent = [mock.next_message() for _ in range(3)]
+    assert [[user("0")], [user("1")], [user("0"), user("1")]] == [message["input"] for message in sent]
+    assert [None, "r0", None] == [message.get("previous_response_id") for message in sent]
+    assert [2, 1] == [len(peer.messages) for peer in mock.peers]
+
+
 def test_an_upstream_that_leaves_in_a_turn_is_one_clear_error(start_relay: StartRelay) -> None:
     """And the client can try the same turn again."""
     with Mock() as mock, RawClient(start_relay(mock.url).ws_url) as client:

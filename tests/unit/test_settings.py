@@ -29,7 +29,7 @@ from wsgi_proxy.settings import (
     settings_table_markdown,
 )
 
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+A==\n-----END CERTIFICATE-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
 DIGEST = hashlib.sha256(b"my-secret").hexdigest()
 URL = "http://127.0.0.1:8000/v1"
 GIVE = "give an http or https URL that ends in /v1, without user, query or fragment"
@@ -160,6 +160,20 @@ def test_file_that_is_not_toml(content: bytes) -> None:
 
     with pytest.raises(SettingsError, match=r"^The settings file wsgi-proxy\.toml is not valid TOML: .+\.$"):
         load(None, {}, {})
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000, "a = " + "{a=" * 2000, "a" + ".a" * 5000 + " = 1", f"a = {'[' * 51}{']' * 51}"]
+)
+def test_file_that_is_nested_too_deeply(text: str) -> None:
+    """A file with tables or arrays too deep for what reads them is refused in a sentence."""
+    message = "The settings file test.toml has tables or arrays that are nested more than 50 deep."
+    assert message == refusal(text)
+
+
+def test_file_that_is_nested_as_deeply_as_it_may_be() -> None:
+    """The limit itself is accepted: an array, its table and the metadata in it, and 47 more."""
+    assert "a" == read(table(metadata=f"{{ a = {'[' * 47}{']' * 47} }}")).upstreams[0].name
 
 
 def test_upstream_is_short_for_one_table() -> None:
@@ -478,6 +492,20 @@ UPSTREAM_ERRORS: list[tuple[dict[str, str], str]] = [
         {"api_key": '"my-secret"', "api_keys": '["my-secret"]'},
         "file test.toml, upstreams[0]: give either api_key or api_keys, not both.",
     ),
+    *[
+        (
+            {key: value, "headers": '{ "Authorization" = "Basic my-secret" }'},
+            "file test.toml, upstreams[0]: give either authorization in headers or a key, not both; it beats the key.",
+        )
+        for key, value in (("api_key", '"my-secret"'), ("api_keys", '["my-secret"]'))
+    ],
+    (
+        {"name": '"a/1"'},
+        (
+            "name (file test.toml, upstreams[0]): 'a/1' is not accepted, give a text that is not blank and has no / "
+            "in it; the keys of an upstream are named NAME/1, NAME/2."
+        ),
+    ),
     (
         {"api_keys": '["my-secret", "my-secret"]'},
         (
@@ -785,6 +813,12 @@ def test_errors(text: str, environ: dict[str, str], options: dict[str, object], 
         f'[[upstreams]]\nname = "a"\nbase_url = "{URL}"\napi_key = "my secret"',
         'proxy_url = "socks://my:secret@host:1"',
         'proxy_url = ["http://my:secret@host:1"]',
+        'proxy_url = "my:secret@host:1"',
+        'proxy_url = "http:/my:secret@host:1"',
+        'proxy_url = "http://my-secret@host:1"',
+        'upstream = "my:secret@host/v1"',
+        'upstream = "http:/my:secret@host"',
+        'upstream = "http://my:1/secret@host"',
         'client_keys = "alice: my secret"',
         'client_keys = { alice = "secret" }',
         '[[keys]]\nname = "a"\nkey = "my secret"',

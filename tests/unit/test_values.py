@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from wsgi_proxy.settings.models import MODELS, PATTERNS, Models
+from wsgi_proxy.settings.table import UPSTREAM_NAME
 from wsgi_proxy.settings.values import (
     BASE_URL,
     BIND,
@@ -27,7 +33,6 @@ from wsgi_proxy.settings.values import (
     PROXY_URL,
     SIZE,
     TABLE,
-    TEXT,
     Hint,
     Kind,
     choice,
@@ -66,7 +71,9 @@ ACCEPTED = [
     (BASE_URL, "http://[::1]:8000/v1", "http://[::1]:8000/v1"),
     (PROXY_URL, "http://user:secret@proxy:3128/", "http://user:secret@proxy:3128"),
     (KEY, " sk-123\n", "sk-123"),
-    (TEXT, " a name ", "a name"),
+    (PROXY_URL, "http://u~-.s_e%72:p:a!$&'()*+,;=s%2Fs@proxy:1", "http://u~-.s_e%72:p:a!$&'()*+,;=s%2Fs@proxy:1"),
+    (PROXY_URL, "https://token:@proxy", "https://token:@proxy"),
+    (UPSTREAM_NAME, " a name ", "a name"),
     (FLAG, True, True),
     (FLAG, "false", False),
     (TABLE, {"a": 1}, {"a": 1}),
@@ -105,7 +112,8 @@ REFUSED = [
         for value in ("proxy:3128", "socks5://proxy:1", "http://", "http://proxy:1/path", "http://p:x")
     ],
     *[(KEY, value) for value in ("", " ", "two words", "line\nbreak", "schlüssel", 123, None)],
-    *[(TEXT, value) for value in ("", "  ", "bell\a", 1)],
+    *[(PROXY_URL, f"http://{user}@proxy:1") for user in ("", ":secret", "me", "me:s/e", "me:s?e", "me:s#e", "me:s e")],
+    *[(UPSTREAM_NAME, value) for value in ("", "  ", "bell\a", "a/1", "/", 1)],
     *[(FLAG, value) for value in ("yes", 1, None, "")],
     *[(TABLE, value) for value in ("a", [], None)],
     *[(KEYS, value) for value in ("a", "a, b", [], [""], ["a b"], [1], {"a": "b"}, None)],
@@ -143,6 +151,9 @@ MEANT = [
     ("http://host/v1?version=2", "http://host/v1"),
     ("http://host/v1#top", "http://host/v1"),
     ("http://user:secret@host/v1", "http://host/v1"),
+    ("user:secret@host/v1", "http://host/v1"),
+    ("http:/user:secret@host", "http://host/v1"),
+    ("HTTPS:/host", "https://host/v1"),
 ]
 
 
@@ -186,6 +197,16 @@ HINTS = [
     (ORIGINS, "https://app.example:443", "did you mean https://app.example?"),
     (ORIGINS, ["http://app.example:80/index.html?a#b"], "did you mean http://app.example?"),
     (FILE, "~nobody-of-this-name/keys", "there is no such home directory"),
+    (UPSTREAM_NAME, "a/1", "the keys of an upstream are named NAME/1, NAME/2"),
+    (PROXY_URL, "http://me@proxy:1", "a user needs a password, as in USER:PASSWORD@"),
+    *[
+        (
+            PROXY_URL,
+            f"http://{user}@proxy:1",
+            "in USER and PASSWORD write other characters than A-Z a-z 0-9 - . _ ~ ! $ & ' ( ) * + , ; = as %XX",
+        )
+        for user in ("me:5%secret", "me:s@ecret", 'me:s"ecret', "me:s^ecret", "me:s\xe9cret", "m%e:secret", ":secret")
+    ],
     (HEADERS, {"x team": "a"}, "'x team' is no name of a header"),
     (HEADERS, {"": "a"}, "'' is no name of a header"),
     (HEADERS, {"x\u00e9": "a"}, "'x\u00e9' is no name of a header"),
@@ -208,7 +229,21 @@ def test_hint(kind: Kind, value: object, hint: str) -> None:
     assert hint == str(caught.value).replace("the value of X", "the value of x")
 
 
-@pytest.mark.parametrize("value", ["", "/v1", "ftp://host/v1", "http:///v1", "http://host:port/v1", "http://h:0/v1", 1])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "/v1",
+        "ftp://host/v1",
+        "http:///v1",
+        "http://host:port/v1",
+        "http://h:0/v1",
+        1,
+        "http://user:12/secret@host/v1",
+        "http://user:12?secret@host/v1",
+        "http://user:12#secret@host/v1",
+    ],
+)
 def test_base_url_without_hint(value: object) -> None:
     """A value that is nothing like a URL of an upstream gets no guess."""
     with pytest.raises(ValueError) as caught:
@@ -261,6 +296,12 @@ def test_show(kind: Kind, value: Any, expected: str) -> None:
         ("http://host/v1", "http://host/v1"),
         ("http://user:p@ss/word@host/v1", "http://***@host/v1"),
         ("http://host/v1?key=secret", "http://host/v1?***"),
+        ("user:secret@host/v1", "***@host/v1"),
+        ("user:secret@host:80", "***@host:80"),
+        ("http:/user:secret@host", "http:/***@host"),
+        ("http:user:secret@host", "***@host"),
+        ("//user:secret@host", "//***@host"),
+        ("http://user:se\ncret?@host?a\nb", "http://***@host?***"),
     ],
 )
 def test_masked(url: str, expected: str) -> None:
@@ -268,11 +309,25 @@ def test_masked(url: str, expected: str) -> None:
     assert expected == masked(url)
 
 
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+A==\n-----END CERTIFICATE-----\n"
+# The shortest that OpenSSL would have to look into: a SEQUENCE with a number in it.
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
+
+
+def certificate(der: bytes) -> str:
+    return CERTIFICATE.replace("MAMCAQE=", base64.encodebytes(der).decode())
 
 
 @pytest.mark.parametrize(
-    "text", [CERTIFICATE, f"# the first\n{CERTIFICATE}\nthe second\n{CERTIFICATE}", "\xe9" + CERTIFICATE]
+    "text",
+    [
+        CERTIFICATE,
+        f"# the first\n{CERTIFICATE}\nthe second\n{CERTIFICATE}",
+        "\xe9\n" + CERTIFICATE,
+        "\ufeff" + CERTIFICATE,
+        CERTIFICATE.replace("\n", " \r\n"),
+        certificate(b"\x30\x81\x80" + bytes(128)),
+        certificate(b"\x30\x82\x01\x00" + bytes(256)),
+    ],
 )
 def test_certificates(tmp_path: Path, text: str) -> None:
     """A file is accepted that holds a certificate, whatever stands around it."""
@@ -288,17 +343,51 @@ def test_certificates(tmp_path: Path, text: str) -> None:
         "",
         "certificate",
         CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY"),
-        CERTIFICATE[:40],
-        CERTIFICATE.replace("M", "*"),
+        "CA: " + CERTIFICATE,
     ],
 )
 def test_no_certificates(tmp_path: Path, text: str) -> None:
-    """A file without a whole certificate is refused, not found out at the first request."""
+    """A file without a certificate is refused, not found out at the first request."""
     file = tmp_path / "ca.pem"
     file.write_text(text)
 
     with pytest.raises(Hint, match=r"^it holds no certificate$"):
         CERTIFICATES.read(str(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CERTIFICATE[:40],
+        CERTIFICATE.replace("M", "*"),
+        CERTIFICATE.replace("M", "\xe9"),
+        CERTIFICATE.replace("=", ""),
+        CERTIFICATE.replace("-----END", " -----END"),
+        CERTIFICATE + CERTIFICATE[:40],
+        CERTIFICATE[:40] + "\n" + CERTIFICATE,
+        certificate(b""),
+        certificate(b"\x30"),
+        certificate(b"hello"),
+        certificate(b"\x30\x03\x02\x01"),
+        certificate(b"\x30\x81\x80" + bytes(127)),
+        certificate(b"\x30\x82\x01\x00" + bytes(255)),
+        certificate(b"\x30\x82\x01"),
+    ],
+)
+def test_certificates_that_are_not_whole(tmp_path: Path, text: str) -> None:
+    """A certificate that is cut off or is none is refused, wherever it stands in the file."""
+    file = tmp_path / "ca.pem"
+    file.write_text(text, "utf-8")
+
+    with pytest.raises(Hint, match=r"^a certificate in it is not whole$"):
+        CERTIFICATES.read(str(file))
+
+
+def test_settings_do_not_import_ssl() -> None:
+    """The library gevent has to patch it first."""
+    program = "import sys, wsgi_proxy.settings; sys.exit('ssl' in sys.modules)"
+
+    assert 0 == subprocess.run([sys.executable, "-c", program]).returncode
 
 
 @pytest.mark.parametrize(("name", "reason"), [("missing.pem", "No such file or directory"), (".", "Is a directory")])
@@ -342,14 +431,47 @@ def test_model_names(text: str, model: str, target: str | None) -> None:
     assert (target is not None) is (model in models)
 
 
+def matches(pattern: str, name: str) -> bool:
+    """Tell what `Models` should: keep all places of the name at which the rest of the pattern may begin."""
+    places = {0}
+    for char in pattern:
+        if char == "*":
+            places = {place for place in range(len(name) + 1) if places and place >= min(places)}
+        else:
+            places = {
+                place + 1 for place in places if name[place : place + 1] == char or (char == "?" and name[place:])
+            }
+    return len(name) in places
+
+
+@settings(max_examples=500, derandomize=True, database=None, deadline=None)
+@given(st.text("ab*?.!-+", min_size=1, max_size=10), st.text("ab.!-+\n", max_size=16))
+@example("*a*b*c*d", "abc" * 85 + "d")
+@example("*a*b*c*d", "abcd" * 64)
+@example("*a*b*c*d", "abc" * 85)
+def test_patterns_match_as_they_say(pattern: str, name: str) -> None:
+    """Only * and ? are special, for any name and any number of them."""
+    assert matches(pattern, name) is (name in Models((pattern,)))
+
+
+def test_a_pattern_is_not_tried_again_and_again() -> None:
+    """A long name that nearly matches a pattern with many * costs no time that anybody would notice."""
+    program = "from wsgi_proxy.settings import Models; print('abc' * 85 in Models(('*a*b*c' * 8 + '*d',)))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    assert "False\n" == done.stdout
+
+
 def test_models_that_are_known() -> None:
     """Aliases and patterns without * and ? are names that can be listed."""
     assert ["gpt-5", "a", "b"] == MODELS.read("a, b, c-*, d?, gpt-5=e").names
 
 
 def test_quoted_list_hides_passwords() -> None:
-    """A URL is shown without its password, also if it stands where a list does not belong."""
+    """A URL is shown without its password, also if it stands where a list does not belong, or beside another."""
     assert "['http://***@proxy:1']" == quoted(["http://me:secret@proxy:1"])
+    assert "{'a': ['***@proxy:1', 'http://***@b', 2]}" == quoted({"a": ["me:secret@proxy:1", "http://c:secret@b", 2]})
+    assert "{'***@proxy': True}" == quoted({"me:secret@proxy": True})
 
 
 def test_quoted() -> None:

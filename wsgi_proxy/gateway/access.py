@@ -18,11 +18,14 @@ from typing import Any, NamedTuple
 from ..errors import AccessError
 from ..settings import KeySettings, Settings
 from ..settings.keysfile import digest_of
+from ..settings.models import EVERY_MODEL
 from ..settings.records import is_loopback
 
 SUBPROTOCOL = "openai-insecure-api-key."
 # Headers in which a client can send a key.
 SECRET_HEADERS = frozenset(("authorization", "x-api-key", "sec-websocket-protocol"))
+# Headers that choose what the key of an upstream is good for, which is not for those who share it.
+ACCOUNT_HEADERS = frozenset(("openai-organization", "openai-project"))
 LONGEST_KEY = 4096  # characters
 MOST_OFFERS = 16  # more keys in one request are somebody who tries them out
 MINUTE = 60.0
@@ -83,10 +86,19 @@ class Client:
         """
         return self._sockets.one_more()
 
+    @property
+    def may_use_all(self) -> bool:
+        """Whether there is no model that the client may not use."""
+        return self._models is None or self._models == EVERY_MODEL
+
     @contextmanager
-    def turn(self, model: str) -> Iterator[None]:
+    def turn(self, model: str, *, prewarm: bool = False) -> Iterator[None]:
         """
         Count a turn while the context lasts, and in the minute that begins with it. A refused one does not count.
+
+        Args:
+            model: As the client names it.
+            prewarm: It generates nothing, so it does not count.
 
         Raises:
             AccessError: On entering; 403 for a model that the key may not use, 429 with `retry-after` for one more
@@ -95,6 +107,9 @@ class Client:
         if not self.may_use(model):
             message = f"The key {self.name} may not use the model {model[:200]!r}; ask for another one."
             raise AccessError(message, status=403, code="model_not_allowed", param="model")
+        if prewarm:
+            yield
+            return
         with self._turns.one_more():
             self._minute.count()
             yield
@@ -218,8 +233,12 @@ class Access:
         return place is not None and (is_loopback(place[0]) or place == _place(_HOST, host))
 
     def without_secrets(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return a client's headers as they may go upstream: with keys configured, without those that carry keys."""
-        dropped = SECRET_HEADERS if self.has_keys else frozenset()
+        """
+        Return a client's headers as they may go upstream.
+
+        With keys configured, those that carry keys are left out, and those that choose an account of the upstream.
+        """
+        dropped = SECRET_HEADERS | ACCOUNT_HEADERS if self.has_keys else frozenset()
         return {name: value for name, value in headers.items() if name.lower() not in dropped}
 
     def _admit_one_of(self, offers: list[_Offer]) -> Admission:

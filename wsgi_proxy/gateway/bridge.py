@@ -12,7 +12,7 @@ import gevent
 from flask import Response, request
 from websockets.frames import CloseCode
 
-from ..errors import ConnectionLost, ProxyError
+from ..errors import AccessError, ConnectionLost, ProxyError
 from ..protocol.dialect import negotiate
 from ..protocol.frames import error_frame
 from ..protocol.session import Limits, Session
@@ -21,7 +21,7 @@ from ..upstream.execution import Executor, Upstreams
 from .access import Access, Admission, Client
 from .connection import Connection
 from .relay import Relay
-from .replies import client_headers, local_address, refusal, upgrade_required
+from .replies import client_headers, local_address, refusal, refused, upgrade_required
 from .worker import TURN_STATE, UpgradeHandler
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Bridge:
                 log.debug("a client that is refused has left")
             connection.close(CloseCode.POLICY_VIOLATION, error.code or "")
             connection.finish()
-        return refusal(error)
+        return refused(error) if isinstance(error, AccessError) else refusal(error)
 
     def _take_over(self, websocket: Any, subprotocol: str | None) -> Connection:
         handler = websocket.handler

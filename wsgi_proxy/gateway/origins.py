@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from ..upstream.headers import can_be_carried
 from .access import Access
 
 METHODS = "GET, POST, DELETE, OPTIONS"
@@ -18,7 +19,7 @@ def add_origin_headers(blueprint: Blueprint, access: Access) -> None:
         if origin is None:
             return response
         response.vary.add("Origin")
-        if not access.allows_origin(origin, request.headers.get("Host", "")):
+        if not (access.allows_origin(origin, request.headers.get("Host", "")) and can_be_carried("origin", origin)):
             return response
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = "x-request-id, retry-after"
@@ -26,7 +27,7 @@ def add_origin_headers(blueprint: Blueprint, access: Access) -> None:
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response.headers["Access-Control-Allow-Methods"] = METHODS
             response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
-            if asked:
+            if asked and can_be_carried("access-control-request-headers", asked):
                 response.headers["Access-Control-Allow-Headers"] = asked
         return response
 

@@ -50,6 +50,13 @@ def configuration(settings: Settings) -> dict[str, Any]:
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
 
+    def on_reload(server: Any) -> None:
+        tell_warnings(settings)
+        if server.cfg.preload_app:
+            # Or workers would be forked with the application of the start, and its settings. One that is not ours is
+            # made of modules that are imported already, so it stays as it is.
+            server.app.callable = None
+
     def post_worker_init(worker: Any) -> None:
         use_upgrade_handler(worker)
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
@@ -74,7 +81,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "proc_name": "wsgi-proxy",
         "on_starting": on_starting,
-        "on_reload": lambda server: tell_warnings(settings),  # noqa: ARG005
+        "on_reload": on_reload,
         "post_worker_init": post_worker_init,
     }
 
@@ -102,6 +109,8 @@ def refuse_public_addresses(server: Any, settings: Settings) -> None:
         return
     try:
         for address in server.cfg.address:
+            if isinstance(address, int):
+                continue  # fd://N: where that listens is not known; each connection is looked at
             settings.require_keys_for(address if isinstance(address, str) else _spelt(*address[:2]))
     except SettingsError as error:
         raise SystemExit(f"wsgi-proxy: {error}") from None

@@ -101,7 +101,7 @@ class Relay:
 
     def _stream(self, turn: Turn) -> None:
         with ExitStack() as counted:
-            counted.enter_context(self._client.turn(turn.model))
+            counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
 
             def deliver(frames: list[bytes]) -> None:
                 if turn.over:

@@ -28,6 +28,14 @@ def current_settings() -> Settings:
     return settings
 
 
+def _refuse_loss(earlier: Settings, settings: Settings) -> None:
+    """Refuse what the server would not have started with, where it was otherwise at its start."""
+    if earlier.upstreams:
+        settings.require_upstreams()
+    if earlier.needs_key:
+        settings.require_keys_for(settings.bind)
+
+
 def tell_warnings(settings: Settings) -> None:
     """Log what the operator should know of settings that are acceptable."""
     for warning in settings.warnings:
@@ -46,7 +54,10 @@ def read_settings(read: Callable[[], Settings]) -> Settings:
     """
     global _latest  # noqa: PLW0603 - the master's memory, which its workers inherit
     try:
-        _latest = read()
+        settings = read()
+        if _latest:
+            _refuse_loss(_latest, settings)
+        _latest = settings
     except SettingsError as error:
         if _latest is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,10 @@ from flask import Response, request
 from flask.json.provider import JSONProvider
 from werkzeug.exceptions import HTTPException
 
-from ..errors import ProxyError, Rejected
+from ..errors import AccessError, ProxyError, Rejected
 from ..upstream.headers import can_be_carried
+
+log = logging.getLogger(__name__)
 
 NOTHING_HERE = "there is nothing at this path; the base URL of clients is this address with /v1, as in /v1/responses"
 
@@ -29,6 +32,19 @@ def refusal(error: ProxyError) -> Response:
         # The client may wait for 100 with a body that was not asked for, and then never send it.
         response.headers["Connection"] = "close"
     return response
+
+
+def refused(error: AccessError) -> Response:
+    """Return the answer to a client that may not do what it asks, and leave a trace of it in the log."""
+    log.info(
+        "refused %s %s from %s: %d, %s",
+        request.method,
+        ascii(request.path[:200])[1:-1],
+        request.remote_addr or "-",
+        error.status,
+        ascii(str(error)[:300])[1:-1],
+    )
+    return refusal(error)
 
 
 def explained(exc: HTTPException) -> Response:

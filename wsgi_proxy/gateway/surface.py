@@ -12,7 +12,7 @@ from typing import NamedTuple
 import gevent
 from flask import Blueprint, Response, request
 
-from ..errors import ConnectionLost, ProxyError, RequestError, UpstreamError
+from ..errors import AccessError, ConnectionLost, ProxyError, RequestError, UpstreamError
 from ..protocol.passage import Passage
 from ..protocol.rejection import passed_headers
 from ..protocol.turn import not_found
@@ -23,7 +23,7 @@ from ..upstream.http import Reply
 from .access import Access, Client
 from .attendance import attended
 from .models import Catalogue
-from .replies import carried, client_headers, dumps, local_address, refusal, socket_of
+from .replies import carried, client_headers, dumps, local_address, refusal, refused, socket_of
 from .streaming import streamed
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class Surface:
                 return answer(self._caller(), **arguments)
             except ConnectionLost:
                 return Response(status=499)  # nobody is left to read it
+            except AccessError as error:
+                return refused(error)
             except ProxyError as error:
                 return refusal(error)
 
@@ -115,7 +117,7 @@ class Surface:
             return _answer(attended(socket_of(request.environ), lambda: caller.executor.fetch(passage, path)))
 
     def _passage(self, caller: Caller) -> Passage:
-        passage = Passage(_body(self._settings.max_message_bytes))
+        passage = Passage(_body(self._settings.max_message_bytes), exact=caller.client.may_use_all)
         if passage.previous_id and caller.executor.is_of_others(passage.previous_id):
             raise not_found(passage.previous_id)
         return passage
@@ -163,7 +165,7 @@ def _asked(executor: Executor, credentials: list[Credential], method: str, path:
         try:
             return executor.ask(credential, method, path)
         except UpstreamError as error:
-            log.debug("upstream %s does not have it: %s", credential.name, error)
+            log.debug("upstream %s does not have it: %s", credential.name, ascii(str(error)[:500])[1:-1])
     return executor.ask(credentials[-1], method, path)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from ..errors import ProxyError, Rejected, Unreachable, UpstreamError
+from ..errors import ProtocolFault, ProxyError, Rejected, Unreachable, UpstreamError
 from .frames import STATUS_BY_CODE, status_of
 from .wire import Malformed, decode, read_head, split_object, text_of
 
@@ -66,9 +66,11 @@ def failure_of(error: UpstreamError, model: str, now: float) -> Failure:
     """
     if isinstance(error, Unreachable):
         return Failure(Fault.UNREACHABLE, str(error))
-    status = error.answered or error.status
     code, message = _told_by(error)
-    words = f"answered {status}: {message}" if error.answered else str(error)
+    words = f"answered {error.answered}: {message}" if error.answered else str(error)
+    status = error.answered or error.status
+    if isinstance(error, ProtocolFault) and status in DENIALS:
+        status = error.status  # a page, of something before the upstream, which says nothing about the key
     return Failure(_fault(status, code, message, model), words, retry_after(error.headers, now))
 
 

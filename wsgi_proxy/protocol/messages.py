@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import RequestError
@@ -20,6 +21,10 @@ STRIPPED = ("type", "generate", "stream_id", "background", "previous_response_id
 MISSING_MODEL = "missing model in response.create request"
 INPUT_NOT_ARRAY = "websocket request requires array field: input"
 EMPTY_ARRAY = b"[]"
+# What a model is called decides who may use it and where it goes; longer names are no names.
+MODEL_CHARACTERS = 256
+# Some upstreams read keys in any case and take the last one, so these would undo what was decided by the real ones.
+DECISIVE = frozenset(("model", "previous_response_id"))
 
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
@@ -58,6 +63,7 @@ def parse(raw: bytes) -> Message:
         fields = split_object(raw)
     except Malformed as exc:
         raise invalid_json(exc) from exc
+    refuse_lookalikes(fields)
     message = Message(
         type=_plain(fields.get("type")),
         lane=_lane(fields.get("stream_id")),
@@ -73,6 +79,18 @@ def parse(raw: bytes) -> Message:
 def invalid_json(exc: Malformed) -> RequestError:
     """Make the error for a message that cannot be read."""
     return RequestError(f"the message is not a valid JSON object: {exc}", code="invalid_json")
+
+
+def refuse_lookalikes(fields: Iterable[str]) -> None:
+    """
+    Refuse keys that differ only in case from one that decides something.
+
+    Raises:
+        RequestError: There is such a key.
+    """
+    for name in fields:
+        if name not in DECISIVE and name.lower() in DECISIVE:
+            raise RequestError(f"the key {name!r} is not accepted; write {name.lower()!r}", param=name)
 
 
 def _plain(raw: bytes | None) -> str:
@@ -133,16 +151,22 @@ def _as_array(raw: bytes, *, text_allowed: bool) -> bytes:
     raise RequestError(INPUT_NOT_ARRAY, param="input")
 
 
-def model_of(fields: dict[str, bytes]) -> str:
+def model_of(fields: Mapping[str, bytes], missing: str = MISSING_MODEL) -> str:
     """
     Return the model of a request.
 
+    Args:
+        fields: Of the request.
+        missing: What is said if there is none.
+
     Raises:
-        RequestError: There is none: absent, null, blank, or not a string.
+        RequestError: There is none (absent, null, blank, or not a string), or it is too long for a name.
     """
     model = (text_of(fields.get("model")) or "").strip()
     if not model:
-        raise RequestError(MISSING_MODEL, param="model")
+        raise RequestError(missing, param="model")
+    if len(model) > MODEL_CHARACTERS:
+        raise RequestError(f"the name of the model is longer than {MODEL_CHARACTERS} characters", param="model")
     return model
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import ClosedEarly, ProxyError, RequestError
+from ..errors import ClosedEarly, ProxyError
 from .frames import error_frame
-from .messages import invalid_json
+from .messages import invalid_json, model_of, refuse_lookalikes
 from .sse import server_sent
-from .turn import DONE_MARKER, OPENING, SIGNALS, Signal
-from .wire import Fields, Malformed, encode, read_head, replace_field, split_object, text_of
+from .turn import DONE_MARKER, SIGNALS, Signal, is_output, not_found
+from .wire import Fields, Malformed, encode, join_object, read_head, replace_field, split_object, text_of
 
 
 class Passage:
@@ -23,31 +23,34 @@ class Passage:
 
     Args:
         body: As the client sent it.
+        exact: It goes upstream byte for byte. Otherwise it is put together again from its fields, so that no upstream
+            can find another model in it than was found here, in a key that is there twice.
 
     Attributes:
         model: As the client named it.
         streams: The client asked for events.
         previous_id: The response that the client continues; None if it names none.
+        needs_memory: Whether only an upstream knows what is continued.
         over, opened, gave_up, response_id, upstream_headers: As those of a `Turn`.
 
     Raises:
-        RequestError: The body is not a JSON object, or names no model.
+        RequestError: The body is not a JSON object, or its model is not acceptable.
     """
 
     prewarm = False
     previous = None
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, *, exact: bool = True) -> None:
         try:
             fields = split_object(body)
         except Malformed as exc:
             raise invalid_json(exc) from exc
-        self.model = (text_of(fields.get("model")) or "").strip()
-        if not self.model:
-            raise RequestError("the request names no model", param="model")
+        refuse_lookalikes(fields)
+        self.model = model_of(fields, "the request names no model")
         self.streams = fields.get("stream") == b"true"
         self.previous_id = text_of(fields.get("previous_response_id"))
-        self._body = body
+        self.needs_memory = self.previous_id is not None
+        self._body = body if exact else join_object(fields)
         self.restart()
 
     def restart(self) -> None:
@@ -57,14 +60,40 @@ class Passage:
         self.gave_up: bytes | None = None
         self.response_id: str | None = None
         self.upstream_headers: Mapping[str, str] = {}
+        self._trusted = False
 
-    def body_for(self, model: str) -> bytes:
-        """Return the body with the name that an upstream has for the model; unchanged if that is the client's."""
+    def request_for(self, model: str, takes_incremental: bool | None = None) -> bytes:
+        """
+        Return the request body for the upstream that takes the request.
+
+        Args:
+            model: How it calls the model; the body is unchanged if that is the client's name.
+            takes_incremental: Whether it is known to continue from ids; otherwise its answer has to show that.
+        """
+        self._trusted = takes_incremental is True
         return self._body if model == self.model else replace_field(self._body, "model", encode(model))
 
     def receive_all(self, payloads: list[bytes]) -> list[bytes]:
-        """Take the payloads of one chunk; return the server-sent events to forward, in order."""
+        """
+        Take the payloads of one chunk; return the server-sent events to forward, in order.
+
+        Raises:
+            RequestError: As `verify`.
+        """
         return [event for payload in payloads if (event := self._receive(payload)) is not None]
+
+    def verify(self, response: Fields) -> None:
+        """
+        Check that an upstream has understood which response is continued; one that keeps none would not say so.
+
+        Args:
+            response: The fields of its response object.
+
+        Raises:
+            RequestError: It runs without context.
+        """
+        if self.previous_id and not self._trusted and text_of(response.get("previous_response_id")) != self.previous_id:
+            raise not_found(self.previous_id)
 
     def fail(self, error: ProxyError) -> bytes | None:
         """End the answer because of an error; return the event that tells it, None if the answer has ended already."""
@@ -83,11 +112,13 @@ class Passage:
         except Malformed:
             return None  # as for a turn: what is not a JSON object is dropped
         signal = SIGNALS.get(kind, Signal.EVENT)
+        if response and signal is not Signal.GIVE_UP:
+            self.verify(response)
         self.response_id = self.response_id or text_of(response.get("id"))
         self.over = signal is not Signal.EVENT
         if signal is Signal.GIVE_UP:
             self.gave_up = payload
-        elif kind not in OPENING:
+        elif is_output(kind):
             self.opened = True
         return server_sent(payload, kind)
 

@@ -96,6 +96,11 @@ def not_found(response_id: str) -> RequestError:
     )
 
 
+def is_output(kind: str | None) -> bool:
+    """Tell if an event shows that an upstream is at work on a response; keepalives and the like show nothing."""
+    return kind is not None and kind.startswith("response.") and kind not in OPENING
+
+
 class Turn:
     """
     One accepted message that an upstream has to execute.
@@ -113,7 +118,7 @@ class Turn:
     Attributes:
         model: As the client named it.
         state: Where the turn stands.
-        opened: The upstream has sent more than the events that open a response.
+        opened: The upstream has sent an event of the response that does not just open it.
         gave_up: The event in which it gave up, as it sent it; None if it did not.
         events, received_bytes: What the upstream has sent so far: valid events, and their payload bytes.
         dropped: Payloads that were no JSON objects.
@@ -192,6 +197,11 @@ class Turn:
         self._result: Transcript | None = None
         self._by_connection = False
         self._alias: str | None = None
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether only the upstream knows what the turn continues from."""
+        return self.transcript is None
 
     @property
     def over(self) -> bool:
@@ -276,7 +286,7 @@ class Turn:
             self.state = TRANSITIONS[self.state, signal]
         if signal is Signal.GIVE_UP:
             self.gave_up = raw
-        elif not self.opened and kind not in OPENING:
+        elif not self.opened and is_output(kind):
             self.opened = True
         self.events += 1
         self.received_bytes += len(raw)

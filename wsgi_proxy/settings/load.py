@@ -20,6 +20,7 @@ CONFIG_VARIABLE = "WSGI_PROXY_CONFIG"
 CONFIG_FILE = Path("wsgi-proxy.toml")
 # Arrays of tables in the file, beside the settings.
 TABLES = ("upstreams", "keys")
+DEEPEST = 50  # tables and arrays inside one another
 INHERITED = ("proxy_url", "connect_timeout", "first_event_timeout", "gap_timeout")
 
 
@@ -94,11 +95,32 @@ def _from_file(path: Path, environ: Mapping[str, str]) -> dict[str, Given]:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8"))
     except OSError as exc:
         raise SettingsError(f"The settings file {path} cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:  # not TOML, or not UTF-8
         raise SettingsError(f"The settings file {path} is not valid TOML: {exc}.") from exc
+    except RecursionError:  # whose traceback is long, and says nothing
+        raise _too_deep(path) from None
+    # Dotted names nest without it, but what looks at the values recurses, too.
+    if _is_deeper(table, DEEPEST):
+        raise _too_deep(path)
+    return table
+
+
+def _too_deep(path: Path) -> SettingsError:
+    return SettingsError(f"The settings file {path} has tables or arrays that are nested more than {DEEPEST} deep.")
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        level = [inner for item in level for inner in _inside(item)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
@@ -129,6 +151,8 @@ def _upstream(table: Mapping[str, object], source: str, inherited: Mapping[str, 
     values = _read(table, UPSTREAM_SETTINGS, source, required=("name", "base_url"))
     if "api_key" in values and "api_keys" in values:
         raise SettingsError(f"{source}: give either api_key or api_keys, not both.")
+    if "authorization" in values.get("headers", {}) and ("api_key" in values or "api_keys" in values):
+        raise SettingsError(f"{source}: give either authorization in headers or a key, not both; it beats the key.")
     if "api_key" in values:
         values["api_keys"] = (values.pop("api_key"),)
     values["websockets"] = parse_websockets(values.get("websockets"), values.pop("metadata", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Models:
     def target(self, model: str) -> str | None:
         """Return the model that a name stands for, which mostly is itself; None if the name is not among these."""
         found = self._by_alias.get(model)
-        return found or (model if self._pattern.fullmatch(model) else None)
+        return found or (model if any(pattern.match(model) for pattern in self._patterns) else None)
 
     def __contains__(self, model: str) -> bool:
         return self.target(model) is not None
@@ -47,9 +48,10 @@ class Models:
         return dict(self.aliases)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        parts = ["".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in name) for name in self.patterns]
-        return re.compile("|".join(parts) or r"(?!)", re.DOTALL)
+    def _patterns(self) -> list[re.Pattern[str]]:
+        # A `.*` for each `*` would go back over a long name again and again; this takes every text as early as it can.
+        # A "[" would be special too; no pattern has one.
+        return [re.compile(fnmatch.translate(name)) for name in self.patterns]
 
 
 EVERY_MODEL = Models()

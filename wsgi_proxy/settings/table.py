@@ -25,12 +25,12 @@ from .values import (
     REST,
     SIZE,
     TABLE,
-    TEXT,
     WEBSOCKETS,
     Hint,
     Kind,
     choice,
     quoted,
+    read_text,
     whole,
 )
 
@@ -212,10 +212,21 @@ SETTINGS = (
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
+
+def read_upstream_name(value: object) -> str:
+    """Return a name that no key has; those are made of their upstream's name."""
+    text = read_text(value)
+    if "/" in text:
+        raise Hint("the keys of an upstream are named NAME/1, NAME/2")
+    return text
+
+
+UPSTREAM_NAME = Kind(read_upstream_name, "a text that is not blank and has no / in it", "NAME")
+
 _AS_ABOVE = "As the setting of this name, which is used if it is absent."
 
 UPSTREAM_SETTINGS = (
-    Setting("name", TEXT, None, "", "Name in logs and errors; required."),
+    Setting("name", UPSTREAM_NAME, None, "", "Name in logs and errors; required."),
     Setting("base_url", BASE_URL, None, "", "Where `/responses` is found; required."),
     Setting("api_key", KEY, None, "", "As `upstream_api_key`.", secret=True),
     Setting("api_keys", KEYS, None, "", "Several keys, each of them chosen, counted and rested alone.", secret=True),

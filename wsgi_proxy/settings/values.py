@@ -8,6 +8,7 @@ never shown, because it may quote a password.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import re
@@ -43,6 +44,11 @@ FRAMING = frozenset(
         "upgrade",
     )
 )
+# "userinfo = *( unreserved / pct-encoded / sub-delims / ":" )", RFC 3986, section 3.2.1; a colon ends the user.
+_USER = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+# Where certificates begin and end; OpenSSL passes over such lines if something stands before them.
+_PEM_BEGIN = re.compile(r"^-----BEGIN CERTIFICATE-----\s", re.MULTILINE)
+_PEM_END = re.compile(r"^-----END CERTIFICATE-----", re.MULTILINE)
 
 
 class Hint(ValueError):
@@ -132,9 +138,12 @@ def read_bind(value: object) -> str:
 def read_base_url(value: object) -> str:
     """Return an upstream's URL, which ends in `/v1` and has no trailing slash; the hint is the URL that was meant."""
     text = read_text(value)
-    url = urlsplit(text if "://" in text else f"http://{text}")
+    full = re.sub(r"(?i)^(https?|wss?):/(?!/)", r"\1://", text)
+    url = urlsplit(full if "://" in full else f"http://{full}")
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     if scheme not in ("http", "https") or not url.hostname or " " in text or url.port == 0:
+        raise ValueError
+    if "@" in f"{url.path}{url.query}{url.fragment}":  # a password with a character in it that ends the host
         raise ValueError
     path = url.path.rstrip("/")
     if not path.endswith("/v1"):
@@ -153,6 +162,11 @@ def read_proxy_url(value: object) -> str:
         raise ValueError
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError
+    user, at, _ = url.netloc.rpartition("@")
+    if at and ":" not in user:
+        raise Hint("a user needs a password, as in USER:PASSWORD@")
+    if at and not re.fullmatch(rf"{_USER}+:(?:{_USER}|:)*", user):
+        raise Hint("in USER and PASSWORD write other characters than A-Z a-z 0-9 - . _ ~ ! $ & ' ( ) * + , ; = as %XX")
     return text.rstrip("/")
 
 
@@ -263,12 +277,37 @@ def read_certificates(value: object) -> Path:
     """Return the path of a file that holds certificates in PEM form."""
     path = read_path(value)
     try:
-        text = path.read_text("ascii", errors="replace")
+        text = path.read_text("utf-8-sig", errors="replace")
     except OSError as exc:
         raise Hint(f"it cannot be read: {exc.strerror}") from None
-    if not re.search(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----", text):
+    _, *parts = _PEM_BEGIN.split(text)
+    if not parts:
         raise Hint("it holds no certificate")
+    if not all(_holds_der(part) for part in parts):
+        raise Hint("a certificate in it is not whole")
     return path
+
+
+def _holds_der(part: str) -> bool:
+    """
+    Tell if a certificate is whole that begins with a text.
+
+    The module `ssl`, which could read it, must not be imported here: gevent has not patched it yet.
+    """
+    encoded, *rest = _PEM_END.split(part, maxsplit=1)
+    try:
+        return bool(rest) and _is_sequence(base64.b64decode("".join(encoded.split()), validate=True))
+    except ValueError:
+        return False
+
+
+def _is_sequence(der: bytes) -> bool:
+    """Tell if bytes hold all of a SEQUENCE of DER, by its tag and its length (X.690, section 8.1.3)."""
+    if len(der) < 2 or der[0] != 0x30:
+        return False
+    size = der[1] & 0x7F if der[1] & 0x80 else 0  # of the length, which follows if it is not short
+    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
+    return len(der) >= 2 + size + length  # OpenSSL passes over what follows
 
 
 def read_flag(value: object) -> bool:
@@ -311,17 +350,27 @@ def choice(*words: str) -> Kind:
 
 
 def masked(url: str) -> str:
-    """Return a URL without its user, password and query, which may be secret."""
-    return re.sub(r"\?.*", "?***", re.sub(r"//.*@", "//***@", url))
+    """Return a URL, or what is meant as one, without its user, password and query, which may be secret."""
+    without_user = re.sub(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/+)?.*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"\?.*", "?***", without_user, flags=re.DOTALL)
+
+
+def _masked_all(value: object) -> object:
+    """Return a value with every text in it masked."""
+    if isinstance(value, list):
+        return [_masked_all(item) for item in value]
+    if isinstance(value, dict):
+        return {masked(name): _masked_all(item) for name, item in value.items()}
+    return masked(value) if isinstance(value, str) else value
 
 
 def quoted(value: object) -> str:
     """Return a refused value as it may be shown in an error."""
-    text = repr(masked(value)) if isinstance(value, str) else masked(str(value))
+    shown = _masked_all(value)
+    text = repr(shown) if isinstance(shown, str) else str(shown)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-TEXT = Kind(read_text, "a text that is not blank", "TEXT")
 NAME = Kind(read_name, "1 to 64 characters from A-Z a-z 0-9 _ . @ -, a letter or digit first", "NAME")
 SIZE = Kind(read_size, "a number of bytes, or text such as 512KiB, 64MiB, 1GiB", "SIZE", show_size)
 DURATION = Kind(

@@ -8,7 +8,7 @@ not rest, it is of the highest priority that is left, the session used it last, 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -18,8 +18,14 @@ from ..protocol.failure import Failure, Fault
 from ..settings import Settings, UpstreamSettings
 from .cooldowns import Cooldowns, Rest, Scope
 
-# Names of models come from clients; those that are longer, and begin alike, rest together.
-NAME_CHARACTERS = 256
+# Upstreams make ids of any length; longer ones are not remembered.
+ID_CHARACTERS = 256
+# Models that a credential is known to have served.
+SERVED = 16
+
+
+# Stands for the key of clients that send none, where the client's is passed on.
+NO_KEY = "none"
 
 
 class Credential:
@@ -33,6 +39,7 @@ class Credential:
 
     Attributes:
         in_flight: Turns that it works on.
+        served: Models of its last successful turns, as the upstream calls them.
     """
 
     def __init__(self, name: str, upstream: UpstreamSettings, key: str | None) -> None:
@@ -40,6 +47,7 @@ class Credential:
         self.upstream = upstream
         self.key = key
         self.in_flight = 0
+        self.served: deque[str] = deque(maxlen=SERVED)
         self.turn_weight = 0  # of weighted round-robin: grows while others have their turn
 
     @contextmanager
@@ -85,6 +93,7 @@ class Credentials:
         *,
         owner: str = "",
         prefer: Credential | None = None,
+        only: Credential | None = None,
         tried: Collection[Credential] = (),
     ) -> Credential:
         """
@@ -94,22 +103,25 @@ class Credentials:
             model: As the client names it.
             owner: Stands for the client's own key, where that is passed on; rests because of it are its own.
             prefer: The one to take if it is as good as the others.
+            only: The one that has to take it, because nobody else knows what the turn continues from.
             tried: Those that have failed on this turn.
 
         Raises:
             CredentialError: 404 `model_not_found` if none serves the model, 429 `model_cooldown` if all rest.
         """
-        ready = self._ready(model, owner, tried)
+        serving = self._serving(model, only)
+        ready = self._ready(serving, model, owner, tried)
         if not ready:
-            serving = self._serving(model)
             raise self._all_rest(model, owner, serving) if serving else self._unknown(model)
         highest = max(credential.upstream.priority for credential in ready)
         group = [credential for credential in ready if credential.upstream.priority == highest]
         return prefer if prefer in group else self._select(group)
 
-    def can_pick(self, model: str, *, owner: str, tried: Collection[Credential]) -> bool:
-        """Tell if there is a credential for a turn besides those that were tried."""
-        return bool(self._ready(model, owner, tried))
+    def can_pick(
+        self, model: str, *, owner: str, tried: Collection[Credential], only: Credential | None = None
+    ) -> bool:
+        """Tell if there is a credential for a turn besides those that were tried; the arguments are those of `pick`."""
+        return bool(self._ready(self._serving(model, only), model, owner, tried))
 
     def rest_of(self, credential: Credential, model: str, owner: str = "") -> Rest | None:
         """Return the rest that a credential takes from a model, if it does."""
@@ -125,13 +137,10 @@ class Credentials:
         Returns:
             For how many seconds.
         """
-        if failure.fault is Fault.DENIED and credential.key is None and owner:
-            return 0.0  # the key is the client's, who will have to be told every time
         if failure.fault is Fault.UNREACHABLE:
             scope = Scope(credential.upstream.name)  # no key of the upstream, and no model, would do better
         else:
-            own = owner if failure.fault is Fault.RATE_LIMITED and credential.key is None else ""
-            scope = Scope(credential.name, _target(credential, model), own)
+            scope = Scope(credential.name, _target(credential, model), _owner(credential, failure.fault, owner))
         return self._cooldowns.start(scope, failure, begun=begun, now=self.clock())
 
     def succeeded(self, credential: Credential, model: str, begun: float, owner: str = "") -> None:
@@ -143,10 +152,13 @@ class Credentials:
         """
         for scope in _scopes(credential, model, owner):
             self._cooldowns.end(scope, begun)
+        target = _target(credential, model)
+        if target is not None and target not in credential.served:
+            credential.served.append(target)
 
     def remember(self, response_id: str, credential: Credential, asker: str | None) -> None:
         """Remember who made a response; the oldest are forgotten."""
-        if self._remembered and len(response_id) <= NAME_CHARACTERS:
+        if self._remembered and len(response_id) <= ID_CHARACTERS:
             self._made[response_id] = Made(credential, asker)
             self._made.move_to_end(response_id)
             if len(self._made) > self._remembered:
@@ -160,29 +172,32 @@ class Credentials:
         """
         Return why credentials rest, by name; those that do not are absent.
 
-        A model that an upstream does not have says nothing about the upstream, and a client's own key neither.
+        A model that an upstream does not have says nothing about the upstream, and a client's own key neither. A
+        credential that rests for one model is ready all the same if it has served another, for which it does not.
         """
         now = self.clock()
+        running = self._cooldowns.running(now)
+        rests = [(scope, rest) for scope, rest in running if not scope.owner and rest.fault is not Fault.NO_MODEL]
         reasons: dict[str, str] = {}
-        for scope, rest in self._cooldowns.running(now):
-            if scope.owner or rest.fault is Fault.NO_MODEL:
-                continue
-            reason = f"rests for {rest.until - now:.0f} s more, for {rest.fault.value}"
-            for credential in self.all:
-                if scope.name in (credential.name, credential.upstream.name):
-                    reasons[credential.name] = reason
+        for credential in self.all:
+            whole = [rest for scope, rest in rests if scope == Scope(credential.upstream.name)]
+            parts = {scope.model: rest for scope, rest in rests if scope.name == credential.name and scope.model}
+            if whole or (parts and all(model in parts for model in credential.served)):
+                rest = max([*whole, *parts.values()], key=lambda rest: rest.until)
+                reasons[credential.name] = f"rests for {rest.until - now:.0f} s more, for {rest.fault.value}"
         return reasons
 
-    def _serving(self, model: str) -> list[Credential]:
-        return [credential for credential in self.all if model in credential.upstream.models]
+    def _serving(self, model: str, only: Credential | None) -> list[Credential]:
+        return [found for found in ([only] if only else self.all) if model in found.upstream.models]
 
-    def _ready(self, model: str, owner: str, tried: Collection[Credential]) -> list[Credential]:
-        serving = self._serving(model)
+    def _ready(
+        self, serving: Sequence[Credential], model: str, owner: str, tried: Collection[Credential]
+    ) -> list[Credential]:
         rests = {found: self.rest_of(found, model, owner) for found in serving if found not in tried}
         ready = [found for found, rest in rests.items() if rest is None]
-        return ready or [
-            found for found, rest in rests.items() if rest and not tried and _is_alone(found, rest, serving)
-        ]
+        if ready or tried:
+            return ready
+        return [found for found, rest in rests.items() if rest and _is_asked_anyway(found, rest, serving)]
 
     def _select(self, group: Sequence[Credential]) -> Credential:
         if self._selection == "fill-first":
@@ -217,11 +232,22 @@ def _of(upstream: UpstreamSettings) -> list[Credential]:
     return [Credential(f"{upstream.name}/{number}", upstream, key) for number, key in enumerate(upstream.api_keys, 1)]
 
 
-def _is_alone(credential: Credential, rest: Rest, serving: Sequence[Credential]) -> bool:
-    """Tell if there is nobody else to ask; then only the upstream's own word keeps a turn from one that rests."""
+def _is_asked_anyway(credential: Credential, rest: Rest, serving: Sequence[Credential]) -> bool:
+    """Tell if a turn goes to one that rests, because there is nobody else whom it could go to."""
     if rest.fault is Fault.UNREACHABLE:
         return all(other.upstream is credential.upstream for other in serving)
-    return not rest.told and len(serving) == 1
+    if rest.fault is Fault.DENIED and credential.key is None:
+        return True  # the key is the client's, who has to be told every time
+    return len(serving) == 1 and not rest.told  # only the upstream's own word keeps a turn from it
+
+
+def _owner(credential: Credential, fault: Fault, owner: str) -> str:
+    """Return whose rest it is, where the client's key is passed on: others may have one with which all is well."""
+    if credential.key is not None:
+        return ""
+    if fault in (Fault.DENIED, Fault.NO_MODEL):
+        return owner or NO_KEY
+    return owner if fault is Fault.RATE_LIMITED else ""
 
 
 def _in_turn(group: Sequence[Credential]) -> Credential:
@@ -236,10 +262,13 @@ def _in_turn(group: Sequence[Credential]) -> Credential:
 def _scopes(credential: Credential, model: str, owner: str) -> tuple[Scope, Scope, Scope]:
     """Return the scopes of a turn: a rest in any of them keeps it waiting, and its success ends them all."""
     shared = Scope(credential.name, _target(credential, model))
-    return Scope(credential.upstream.name), shared, shared._replace(owner=owner if credential.key is None else "")
+    return (
+        Scope(credential.upstream.name),
+        shared,
+        shared._replace(owner="" if credential.key is not None else owner or NO_KEY),
+    )
 
 
 def _target(credential: Credential, model: str) -> str | None:
     """Return the name under which a model rests; None if it is not served."""
-    target = credential.upstream.models.target(model)
-    return None if target is None else target[:NAME_CHARACTERS]
+    return credential.upstream.models.target(model)

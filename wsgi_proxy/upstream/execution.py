@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from ..errors import ClosedEarly, UpstreamError
+from ..errors import ClosedEarly, CredentialError, UpstreamError
 from ..protocol.failure import Failure, failed_response, failure_of, reported_failure
 from ..protocol.messages import create_message
 from ..protocol.passage import Passage
 from ..protocol.turn import Turn, not_found
-from ..protocol.wire import Malformed, split_object, text_of
+from ..protocol.wire import Fields, Malformed, split_object, text_of
 from ..settings import Settings
 from .credentials import Credential, Credentials
 from .failover import Attempts, Deliver, Opening, Schedule, Work
@@ -137,13 +137,19 @@ class Executor:
         unknown_here = turn.transcript is None and turn.previous is None
         if turn.previous_id and unknown_here and self.is_of_others(turn.previous_id):
             raise not_found(turn.previous_id)
-        return self._carry_out(turn, deliver, self._stream_turn)
+        try:
+            return self._carry_out(turn, deliver, self._stream_turn)
+        except CredentialError:
+            if turn.prewarm:
+                return False  # it needs nobody
+            raise
 
     def stream(self, passage: Passage, deliver: Deliver) -> None:
         """
         Have an upstream answer a client's HTTP request with events; as `execute`, but always over HTTP.
 
         Raises:
+            RequestError: The upstream did not know what is continued.
             CredentialError, UpstreamError: As for `execute`.
         """
         self._carry_out(passage, deliver, self._stream_passage)
@@ -157,6 +163,7 @@ class Executor:
             path: Where it goes, below the base URL.
 
         Raises:
+            RequestError: The upstream did not know what is continued.
             CredentialError, UpstreamError: As for `execute`.
         """
         attempts = self._attempts(passage)
@@ -166,14 +173,18 @@ class Executor:
             target = _target(credential, passage)
             try:
                 with credential.busy():
-                    reply = http.fetch("POST", path, passage.body_for(target), self.headers_for(credential))
+                    body = passage.request_for(target, http.takes_incremental_input)
+                    reply = http.fetch("POST", path, body, self.headers_for(credential))
             except UpstreamError as error:
                 if not attempts.failed(failure_of(error, target, time.time()), delivered=False):
                     raise
                 continue
-            response_id, failure = _read(reply, target)
+            fields = _fields(reply)
+            failure = failed_response(reply.body, target) if text_of(fields.get("status")) == "failed" else None
             if failure is None:
-                self._succeeded(passage, attempts, response_id)
+                if text_of(fields.get("object")) == "response":
+                    passage.verify(fields)
+                self._succeeded(passage, attempts, text_of(fields.get("id")))
             elif attempts.failed(failure, delivered=False):
                 continue
             return reply
@@ -231,13 +242,15 @@ class Executor:
 
     def _attempts(self, work: Work) -> Attempts:
         made = self._credentials.maker_of(work.previous_id) if work.previous_id else None
+        maker = made.credential if made else None
         return Attempts(
             self._name,
             work.model,
             self._credentials,
             self._upstreams.settings,
             owner=self._owner,
-            prefer=made.credential if made else self.pinned,
+            prefer=maker or self.pinned,
+            only=maker if work.needs_memory else None,
         )
 
     def _stream_turn(self, turn: Turn, attempts: Attempts, opening: Opening) -> None:
@@ -259,9 +272,9 @@ class Executor:
 
     def _stream_passage(self, passage: Passage, attempts: Attempts, opening: Opening) -> None:
         credential = attempts.credential
-        body = passage.body_for(_target(credential, passage))
-        execution = self._upstreams.http(credential).execute(body, self.headers_for(credential))
-        self._forward(passage, execution, attempts, opening)
+        http = self._upstreams.http(credential)
+        body = passage.request_for(_target(credential, passage), http.takes_incremental_input)
+        self._forward(passage, http.execute(body, self.headers_for(credential)), attempts, opening)
 
     def _over_websocket(
         self, turn: Turn, credential: Credential, socket: UpstreamSocket
@@ -328,11 +341,9 @@ def _failure(work: Work, credential: Credential, error: UpstreamError | None) ->
     return reported_failure(work.gave_up, _target(credential, work), time.time()) if work.gave_up is not None else None
 
 
-def _read(reply: Reply, model: str) -> tuple[str | None, Failure | None]:
-    """Return the id of a response that came as one document, and why it failed if it did."""
+def _fields(reply: Reply) -> Fields:
+    """Return the fields of a document; none if it is no JSON object."""
     try:
-        fields = split_object(reply.body)
+        return split_object(reply.body)
     except Malformed:
-        return None, None
-    failed = text_of(fields.get("status")) == "failed"
-    return text_of(fields.get("id")), failed_response(reply.body, model) if failed else None
+        return {}

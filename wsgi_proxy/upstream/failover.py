@@ -32,6 +32,10 @@ class Work(Protocol):
     gave_up: bytes | None
     response_id: str | None
 
+    @property
+    def needs_memory(self) -> bool:
+        """Whether only the upstream knows what is continued."""
+
     def restart(self) -> None:
         """Forget what an upstream has sent."""
 
@@ -107,8 +111,7 @@ class Attempts:
         model: As the client names it.
         credentials: To choose from.
         settings: How many attempts there are, and for how long.
-        owner: As for `Credentials.pick`.
-        prefer: As for `Credentials.pick`.
+        owner, prefer, only: As for `Credentials.pick`.
 
     Attributes:
         credential: The one that has the turn.
@@ -124,15 +127,17 @@ class Attempts:
         *,
         owner: str = "",
         prefer: Credential | None = None,
+        only: Credential | None = None,
     ) -> None:
         self._who = who
         self._model = model
         self._credentials = credentials
         self._settings = settings
         self._owner = owner
+        self._only = only
         self._tried: list[Credential] = []
         self._deadline = credentials.clock() + settings.max_wait
-        self.credential = credentials.pick(model, owner=owner, prefer=prefer)
+        self.credential = credentials.pick(model, owner=owner, prefer=prefer, only=only)
         self.begun = credentials.clock()
         self._explain_choice(prefer)
 
@@ -157,7 +162,7 @@ class Attempts:
         obstacle = self._obstacle(failure, delivered=delivered)
         if obstacle is None:
             self._tried.append(failed)
-            self.credential = self._credentials.pick(self._model, owner=self._owner, tried=self._tried)
+            self.credential = self._credentials.pick(self._model, owner=self._owner, only=self._only, tried=self._tried)
             self.begun = self._credentials.clock()
             number = len(self._tried) + 1
             outcome = f"it goes to {self.credential.name}, attempt {number} of {self._settings.max_attempts}"
@@ -187,7 +192,7 @@ class Attempts:
             return f"it was tried {len(tried)} times (setting max_attempts)"
         if self._credentials.clock() >= self._deadline:
             return f"{self._settings.max_wait:g} s are over (setting max_wait)"
-        if not self._credentials.can_pick(self._model, owner=self._owner, tried=tried):
+        if not self._credentials.can_pick(self._model, owner=self._owner, only=self._only, tried=tried):
             return "no other upstream key that serves the model is ready"
         return None
 

@@ -24,7 +24,7 @@ from ..protocol.rejection import first_line, is_page, may_hold_events, passed_he
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
 from .faults import causes_of, no_connection, no_event, silence, was_closed, words_for
-from .headers import authorization, forwarded
+from .headers import authorization, forwarded, without_secrets
 from .transport import Adapter, Session
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ TAIL_SECONDS = 0.5
 PROBE_SECONDS = 10.0
 # What reading a body raises when the body is broken, or the connection is.
 BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+# What sending a request raises; requests has its own errors, but for a file of certificates that is gone.
+UNSENT = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 # How soon a kept connection fails that was closed already.
 STALE_SECONDS = 1.0
 
@@ -96,7 +98,7 @@ class HTTPUpstream:
         try:
             timeouts = (self._upstream.connect_timeout, PROBE_SECONDS)
             response = self._session.get(url, headers=headers, timeout=timeouts, stream=True)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
+        except UNSENT as exc:
             raise Unreachable(f"GET {url}: {words_for(exc)}; turns fail until it answers") from exc
         with response:
             if is_page(response.headers, b"") or response.status_code in (301, 302, 307, 308, 404, 405):
@@ -186,7 +188,7 @@ class HTTPUpstream:
                     stream=True,
                     allow_redirects=False,
                 )
-            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
+            except UNSENT as exc:
                 # A kept connection that the upstream closed while it was idle. Had it looked at the request, it would
                 # have taken longer.
                 kept = self._adapter.connects == connects
@@ -205,20 +207,25 @@ class HTTPUpstream:
         if any(isinstance(cause, http.client.HTTPException) for cause in causes):
             log.warning("upstream %s did not answer with HTTP: %r", self.name, causes[-1])
             return ProtocolFault(f"the upstream {self.name!r} did not answer with HTTP")
-        log.warning("upstream %s cannot be reached at %s: %r", self.name, self.url, causes[-1])
+        # Some causes quote the URL of the proxy, or a part of it.
+        cause = words_for(exc) if "@" in (self._upstream.proxy_url or "") else repr(causes[-1])
+        log.warning("upstream %s cannot be reached at %s: %s", self.name, self.url, cause)
         return Unreachable(f"the upstream {self.name!r} cannot be reached: {words_for(exc)}")
 
     def _refusal(self, response: requests.Response) -> UpstreamError:
-        body = _beginning(response)
+        body = self._beginning(response)
         error = rejection(response.status_code, response.headers, body)
         log.info("upstream %s answered %d: %r", self.name, response.status_code, first_line(body))
         return error
 
     def _no_events(self, response: requests.Response, wanted: str = "events") -> UpstreamError:
         kind = response.headers.get("content-encoding") or response.headers.get("content-type")
-        line = first_line(_beginning(response))
+        line = first_line(self._beginning(response))
         log.warning("upstream %s answered with %r instead of %s: %r", self.name, kind, wanted, line)
         return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of {wanted}")
+
+    def _beginning(self, response: requests.Response) -> bytes:
+        return without_secrets(_beginning(response), response.request.headers, self._upstream.headers)
 
 
 class Reply(NamedTuple):

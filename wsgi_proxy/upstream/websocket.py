@@ -15,9 +15,10 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidStatus, ProxyError
+from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidStatus, ProxyError, WebSocketException
 
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, Unreachable, UpstreamError
@@ -26,13 +27,15 @@ from ..protocol.rejection import first_line, passed_headers, rejection
 from ..settings import Settings, UpstreamSettings
 from .connection import Connection, headers_of
 from .faults import no_connection, no_event, silence, was_closed, words_for
-from .headers import authorization, forwarded
+from .headers import authorization, forwarded, without_secrets
 
 log = logging.getLogger(__name__)
 
 BETA = "responses_websockets=2026-02-06"
 NOT_SPOKEN_HERE = frozenset((404, 405, 426))
-LIMIT_REACHED = "websocket_connection_limit_reached"
+# Codes of errors that speak of the connection, not of the message: it has had its time, or the upstream has forgotten
+# what was made on it. On a new one the message has the transcript instead, if there is one.
+FRESH_CONNECTION_HELPS = frozenset(("websocket_connection_limit_reached", "previous_response_not_found"))
 
 
 class UpgradeRefused(UpstreamError):
@@ -59,7 +62,6 @@ class WebSocketUpstream:
         self._max_event_bytes = settings.max_event_bytes
         self._retry_seconds = settings.websocket_retry
         self._refused_until = 0.0
-        self._tls = _trusting(upstream) if self.url.startswith("wss:") else None
 
     def session(self, client: Mapping[str, str]) -> UpstreamSocket:
         """
@@ -96,16 +98,28 @@ class WebSocketUpstream:
                 proxy_url=self.upstream.proxy_url,
                 tls=self._tls,
             )
-        except (OSError, ValueError, InvalidHandshake) as exc:
-            raise self._mapped(exc) from exc
+        except (OSError, ValueError, WebSocketException) as exc:
+            raise self._mapped(exc, headers) from exc
         log.debug("upstream %s: WebSocket %d opened", self.name, connection.serial)
         return connection
 
-    def _mapped(self, exc: Exception) -> UpstreamError:
+    @cached_property
+    def _tls(self) -> ssl.SSLContext | None:
+        """What to trust; made when a turn needs it, so that a broken file fails turns and not the start of a worker."""
+        if not self.url.startswith("wss:"):
+            return None
+        try:
+            return _trusting(self.upstream)
+        except OSError as exc:
+            log.warning("upstream %s: the certificates to trust cannot be read: %r", self.name, exc)
+            words = f"cannot be reached: the certificates to trust cannot be read (setting ca_file): {words_for(exc)}"
+            raise Unreachable(f"the upstream {self.name!r} {words}") from exc
+
+    def _mapped(self, exc: Exception, headers: Mapping[str, str]) -> UpstreamError:
         if isinstance(exc, TimeoutError):
             return no_connection(self.name, self.upstream.connect_timeout)
         if isinstance(exc, InvalidStatus):
-            return self._refusal(exc)
+            return self._refusal(exc, headers)
         if isinstance(exc, InvalidProxyStatus):
             return Unreachable(f"the proxy before the upstream {self.name!r} answered {exc.response.status_code}")
         if was_closed(exc) or isinstance(exc.__cause__, EOFError):
@@ -113,11 +127,14 @@ class WebSocketUpstream:
         if isinstance(exc, InvalidHandshake) and not isinstance(exc, ProxyError):
             log.warning("upstream %s did not answer the upgrade with WebSocket: %r", self.name, exc.__cause__ or exc)
             return ProtocolFault(f"the upstream {self.name!r} did not answer the upgrade with WebSocket")
-        log.warning("upstream %s cannot be reached at %s: %r", self.name, self.url, exc)
+        # Some errors quote the URL of the proxy.
+        cause = words_for(exc) if "@" in (self.upstream.proxy_url or "") else repr(exc)
+        log.warning("upstream %s cannot be reached at %s: %s", self.name, self.url, cause)
         return Unreachable(f"the upstream {self.name!r} cannot be reached: {words_for(exc)}")
 
-    def _refusal(self, exc: InvalidStatus) -> UpstreamError:
-        status, body = exc.response.status_code, bytes(exc.response.body)
+    def _refusal(self, exc: InvalidStatus, headers: Mapping[str, str]) -> UpstreamError:
+        status = exc.response.status_code
+        body = without_secrets(bytes(exc.response.body), headers, self.upstream.headers)
         if status in NOT_SPOKEN_HERE:
             self._refused_until = time.monotonic() + self._retry_seconds
             log.warning(
@@ -193,10 +210,10 @@ class UpstreamSocket:
         connection = self._waiting(prefer) or self._upstream.open(self._headers)
         try:
             first = self._ask(connection, message_for, deadline)
-            if error_code(first[0]) != LIMIT_REACHED:
+            cause = error_code(first[0]) or ""
+            if cause not in FRESH_CONNECTION_HELPS:
                 return connection, first
             connection.close()
-            cause = LIMIT_REACHED
         except ClosedEarly as error:
             cause = error.message
         log.info("upstream %s: %s; the turn is sent again on a new connection", self._upstream.name, cause)

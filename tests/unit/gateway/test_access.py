@@ -408,6 +408,28 @@ def test_secrets_stay_here() -> None:
     assert (True, False) == (with_keys().has_keys, Access(Settings()).has_keys)
 
 
+def test_nobody_chooses_the_account_of_a_shared_key() -> None:
+    """With keys configured, organization and project are the upstream key's own; without, they are the client's."""
+    headers = {"openai-organization": "org", "openai-project": "proj", "session-id": "s"}
+
+    assert {"session-id": "s"} == with_keys().without_secrets(headers)
+    assert headers == Access(Settings()).without_secrets(headers)
+
+
+def test_prewarm_counts_nowhere() -> None:
+    """It generates nothing; but the model has to be allowed."""
+    alice = client(turns_in_flight=1, turns_per_minute=1, models=Models(("m",)))
+    with alice.turn("m", prewarm=True), alice.turn("m"), alice.turn("m", prewarm=True):
+        assert 403 == refusal(lambda: alice.turn("other", prewarm=True).__enter__()).status
+
+
+@pytest.mark.parametrize(("patterns", "all_of_them"), [(("*",), True), (("m", "*-1"), False)])
+def test_may_use_all(patterns: tuple[str, ...], all_of_them: bool) -> None:
+    """Only a key without patterns of its own, and clients without keys."""
+    assert all_of_them is client(models=Models(patterns)).may_use_all
+    assert Access(Settings()).admit({"HTTP_HOST": "localhost"}, LOOPBACK).client.may_use_all
+
+
 def test_models() -> None:
     """A key may use its models only; a turn for another one is 403, and counts nowhere."""
     alice = client(models=Models(("qwen3-*",)), turns_in_flight=1, turns_per_minute=1)

@@ -226,3 +226,22 @@ def test_a_request_becomes_a_message_for_an_upstream(generate: bool, extra: byte
     request = b'{"model":"m", "input" : [ 1.50 ]}'
     expected = b'{"type":"response.create",' + extra + request[1:]
     assert expected == messages.create_message(request, generate=generate)
+
+
+@pytest.mark.parametrize("name", ["Model", "MODEL", "Previous_Response_Id"])
+def test_a_key_that_looks_like_one_that_decides_is_refused(name: str) -> None:
+    """An upstream that reads keys in any case would take another model, or go on from another response."""
+    with pytest.raises(RequestError) as caught:
+        parse(b'{"type":"response.create","model":"m","%b":"x"}' % name.encode())
+
+    assert name == caught.value.param
+    assert f"write '{name.lower()}'" in caught.value.message
+
+
+def test_a_model_has_a_name_of_reasonable_length() -> None:
+    """At the limit it is one, with one more character it is not; what clients send decides nothing beyond that."""
+    longest = "m" * messages.MODEL_CHARACTERS
+
+    assert longest == messages.model_of({"model": f'" {longest} "'.encode()})
+    with pytest.raises(RequestError, match="longer than 256 characters"):
+        messages.model_of({"model": f'"{longest}m"'.encode()})

@@ -74,19 +74,19 @@ BODY = b' { "x" : 1.00, "model":"m" , "input":[ "m", {"model":"m"} ], "\\u0061":
 def test_a_body_goes_upstream_as_it_came() -> None:
     """White space, escapes, numbers; also for every attempt."""
     found = Passage(BODY)
-    assert BODY == found.body_for("m")
-    found.body_for("other")
+    assert BODY == found.request_for("m")
+    found.request_for("other")
     found.restart()
-    assert BODY == found.body_for("m")
+    assert BODY == found.request_for("m")
 
 
 def test_only_an_aliased_model_is_replaced() -> None:
     """Its value, not the same bytes elsewhere."""
     expected = BODY.replace(b'"model":"m" ,', b'"model":"a\\"b" ,')
-    assert expected == Passage(BODY).body_for('a"b')
+    assert expected == Passage(BODY).request_for('a"b')
     # The first occurrences of the name are no models.
     tricky = b'{"m":"m","y":"\\"m\\"","z":["m","m"],"model":"m"}'
-    replaced = json.loads(Passage(tricky).body_for("n"))
+    replaced = json.loads(Passage(tricky).request_for("n"))
     assert {"m": "m", "y": '"m"', "z": ["m", "m"], "model": "n"} == replaced
 
 
@@ -117,11 +117,13 @@ def test_a_terminal_event_ends_the_answer(kind: str, signal: Signal) -> None:
 
 @pytest.mark.parametrize("kind", sorted(OPENING))
 def test_events_that_open_a_response_are_no_output(kind: str) -> None:
-    """Any other is, whatever it says."""
+    """Any other of the response is, whatever it says; keepalives and the like say nothing about the response."""
     found = passage()
     found.receive_all([b'{"type":"%b","response":{"id":"resp_1"}}' % kind.encode()])
     assert (False, False, "resp_1") == (found.over, found.opened, found.response_id)
-    found.receive_all([b'{"type":"unheard.of"}'])
+    found.receive_all([b'{"type":"keepalive"}'])
+    assert (False, False) == (found.over, found.opened)
+    found.receive_all([b'{"type":"response.unheard.of"}'])
     assert (False, True) == (found.over, found.opened)
 
 
@@ -151,7 +153,7 @@ def test_an_event_whose_type_cannot_stand_in_a_line_has_none(payload: bytes) -> 
     """Its data is what it was."""
     found = passage()
     assert [b"data: " + payload + b"\n\n"] == found.receive_all([payload])
-    assert (False, True) == (found.over, found.opened)
+    assert (False, False) == (found.over, found.opened)
 
 
 @pytest.mark.parametrize("response", [b"null", b"[]", b'"x"', b'{"id":5}', b"{}"])
@@ -199,7 +201,7 @@ def test_a_stream_that_closed_early_is_told_in_the_words_of_the_reference() -> N
 
 def test_another_upstream_begins_with_nothing_of_the_first() -> None:
     """Neither its end, nor its id, nor its output."""
-    found = passage(previous_response_id="resp_0")
+    found = passage()
     found.upstream_headers = {"x-request-id": "req"}
     found.receive_all([CREATED, DELTA, b'{"type":"error"}'])
     found.restart()
@@ -210,7 +212,51 @@ def test_another_upstream_begins_with_nothing_of_the_first() -> None:
         found.response_id,
         found.upstream_headers,
     )
-    assert ("m", True, "resp_0") == (found.model, found.streams, found.previous_id)
+    assert ("m", True, None) == (found.model, found.streams, found.previous_id)
     payload = b'{"type":"response.created","response":{"id":"resp_2"}}'
     assert [server_sent(payload, "response.created")] == found.receive_all([payload])
     assert "resp_2" == found.response_id
+
+
+@pytest.mark.parametrize(
+    "response", ['{"id":"resp_1"}', '{"previous_response_id":null}', '{"previous_response_id":"resp_9"}']
+)
+@pytest.mark.parametrize("kind", ["response.created", "response.completed"])
+def test_an_upstream_that_does_not_know_what_is_continued_is_not_believed(kind: str, response: str) -> None:
+    """It would have run without context, and nobody would notice."""
+    found = passage(previous_response_id="resp_0")
+    with pytest.raises(RequestError) as caught:
+        found.receive_all([b'{"type":"%b","response":%b}' % (kind.encode(), response.encode())])
+    assert "previous_response_not_found" == caught.value.code
+
+
+def test_an_upstream_that_knows_what_is_continued_says_so_once() -> None:
+    """And may leave it out later on; one that gives up does not have to say it at all."""
+    found = passage(previous_response_id="resp_0")
+    named = b'{"type":"response.created","response":{"id":"resp_1","previous_response_id":"resp_0"}}'
+    assert 2 == len(found.receive_all([named, b'{"type":"response.completed","response":{"id":"resp_1"}}']))
+    found = passage(previous_response_id="resp_0")
+    assert 1 == len(found.receive_all([b'{"type":"response.failed","response":{"id":"resp_1","error":null}}']))
+    assert found.gave_up is not None
+
+
+def test_a_body_that_is_put_together_again_has_each_key_once() -> None:
+    """So that no upstream finds another model in it than was found here; by default it stays as it is."""
+    body = b'{"model":"big", "x":1.0,"mod\\u0065l":"small"}'
+    assert (body, "small") == (Passage(body).request_for("small"), Passage(body).model)
+    assert b'{"model":"small","x":1.0}' == Passage(body, exact=False).request_for("small")
+
+
+@pytest.mark.parametrize("key", ["Model", "MODEL", "Previous_response_id"])
+def test_keys_that_look_like_one_that_decides_are_refused(key: str) -> None:
+    """Some upstreams read keys in any case, and would take this one."""
+    with pytest.raises(RequestError) as caught:
+        Passage(json.dumps({"model": "m", key: "x"}).encode())
+    assert key == caught.value.param
+
+
+def test_an_upstream_that_is_known_to_continue_does_not_have_to_say_so() -> None:
+    """Not all name what they continue, and the operator knows."""
+    found = passage(previous_response_id="resp_0")
+    found.request_for("m", True)
+    assert [CREATED] == payloads_of(found.receive_all([CREATED]))

@@ -8,7 +8,7 @@ import pytest
 from wsgi_proxy.errors import CredentialError, SettingsError
 from wsgi_proxy.protocol.failure import Fault
 from wsgi_proxy.settings import Models, Settings
-from wsgi_proxy.upstream.credentials import NAME_CHARACTERS, Credential, Credentials
+from wsgi_proxy.upstream.credentials import SERVED, Credential, Credentials
 
 from .pools import Clock, by_name, failure, pool, upstream
 
@@ -180,19 +180,6 @@ def test_a_long_name_of_a_model_is_not_repeated_in_full() -> None:
     assert len(refused(credentials, "m" * 10**6).message) < 400
 
 
-def test_a_rest_does_not_keep_a_long_name_in_memory() -> None:
-    """Names come from clients, and may be as long as a message; the rest holds nevertheless."""
-    credentials = pool(upstream("a"))
-    (a,) = credentials.all
-    for name in ("x" * NAME_CHARACTERS, "y" * 10**6):
-        credentials.failed(a, name, failure(Fault.FAILING), credentials.clock())
-        assert credentials.rest_of(a, name) is not None
-    assert credentials.rest_of(a, "x" * (NAME_CHARACTERS - 1)) is None
-    assert len(repr(credentials._cooldowns._rests)) < 2000
-    credentials.succeeded(a, "y" * 10**6, credentials.clock())
-    assert credentials.rest_of(a, "y" * 10**6) is None
-
-
 def test_those_that_were_tried_are_not_picked_again() -> None:
     """When there is nobody left, that can be asked before."""
     credentials = pool(upstream("a"), upstream("b"))
@@ -318,10 +305,10 @@ def test_the_longest_rest_of_a_credential_counts() -> None:
 @pytest.mark.parametrize(
     ("fault", "own", "shared"),
     [
-        (Fault.DENIED, False, False),  # the client has to be told every time
+        (Fault.DENIED, True, False),
         (Fault.RATE_LIMITED, True, False),
         (Fault.FAILING, True, True),
-        (Fault.NO_MODEL, True, True),
+        (Fault.NO_MODEL, True, False),  # it may be a matter of what the key may use
         (Fault.UNREACHABLE, True, True),
     ],
 )
@@ -350,6 +337,19 @@ def test_a_success_with_one_clients_key_says_nothing_about_anothers() -> None:
     rest = credentials.rest_of(a, "m", "bob")
     assert rest is not None
     assert Fault.RATE_LIMITED is rest.fault
+
+
+def test_a_client_whose_own_key_is_not_accepted_is_told_so_every_time() -> None:
+    """By the upstream itself, and not that all rest; but another that may accept it is asked first."""
+    credentials = pool(upstream("a", api_keys=(), priority=1), upstream("b", api_keys=()))
+    a, b = credentials.all
+    for owner in ("alice", ""):
+        credentials.failed(a, "m", failure(Fault.DENIED), credentials.clock(), owner=owner)
+        assert b is credentials.pick("m", owner=owner)
+        credentials.failed(b, "m", failure(Fault.DENIED), credentials.clock(), owner=owner)
+        assert a is credentials.pick("m", owner=owner)
+    assert {} == credentials.not_ready()
+    assert a is credentials.pick("m", owner="bob")
 
 
 # --- readiness
@@ -383,6 +383,43 @@ def test_it_is_known_who_is_not_ready_and_why() -> None:
     assert expected == credentials.not_ready()
     clock.now += 88
     assert {} == credentials.not_ready()
+
+
+def test_a_credential_that_serves_other_models_is_ready() -> None:
+    """One model for which it rests takes it out of no load balancer while another was served and does not rest."""
+    credentials = pool(upstream("a"))
+    (a,) = credentials.all
+    credentials.failed(a, "secret", failure(Fault.DENIED), credentials.clock())
+    assert {"a"} == set(credentials.not_ready())
+    credentials.succeeded(a, "m", credentials.clock())
+    assert {} == credentials.not_ready()
+    credentials.failed(a, "m", failure(Fault.FAILING), credentials.clock())
+    assert {"a"} == set(credentials.not_ready())
+
+
+def test_the_models_that_were_served_are_the_last_few() -> None:
+    """Names of models come from clients."""
+    credentials = pool(upstream("a"))
+    (a,) = credentials.all
+    for number in range(1000):
+        credentials.succeeded(a, f"m{number}", credentials.clock())
+        credentials.succeeded(a, "m0", credentials.clock())
+    assert SERVED == len(a.served)
+    assert "m999" in a.served
+
+
+def test_only_one_can_take_what_nobody_else_knows() -> None:
+    """However much others are to be preferred; it is asked while it rests, unless the upstream said how long."""
+    credentials = pool(upstream("a", priority=5), upstream("b"))
+    a, b = credentials.all
+    assert b is credentials.pick("m", only=b, prefer=a)
+    assert not credentials.can_pick("m", owner="", tried=[b], only=b)
+    credentials.failed(b, "m", failure(Fault.FAILING), credentials.clock())
+    assert b is credentials.pick("m", only=b)
+    credentials.failed(b, "m", failure(Fault.RATE_LIMITED, 9.0), credentials.clock())
+    with pytest.raises(CredentialError) as caught:
+        credentials.pick("m", only=b)
+    assert ("model_cooldown", "9") == (caught.value.code, caught.value.headers["retry-after"])
 
 
 # --- who made a response

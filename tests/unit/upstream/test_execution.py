@@ -19,6 +19,7 @@ from wsgi_proxy.errors import (
     Unreachable,
     UpstreamError,
 )
+from wsgi_proxy.protocol.failure import Failure, Fault
 from wsgi_proxy.protocol.passage import Passage
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.transcript import Known
@@ -296,6 +297,7 @@ BEFORE_OUTPUT: dict[str, list[Step] | Exception] = {
     "failed in the chunk of the beginning": [[CREATED, event("in_progress"), failed(), DONE]],
     "silence after the beginning": [CREATED, event("in_progress"), TimedOut("silent")],
     "a break after the beginning": [CREATED, ClosedEarly("cut off")],
+    "a keepalive, and then a break": [CREATED, raw({"type": "keepalive"}), ClosedEarly("cut off")],
     "failed, and then broke": [[CREATED, failed()], ClosedEarly("cut off")],
 }
 
@@ -431,7 +433,6 @@ AFTER_OUTPUT: dict[str, list[Step]] = {
     "failed": [CREATED, DELTA, failed()],
     "failed in the same chunk": [[CREATED, DELTA, failed(), DELTA]],
     "an error event": [CREATED, DELTA, raw({"type": "error", "status": 429, "error": {"message": "slow"}})],
-    "a keepalive, and then a break": [CREATED, raw({"type": "keepalive"}), ClosedEarly("cut off")],
 }
 
 
@@ -870,3 +871,56 @@ def test_upstreams_are_made_of_settings() -> None:
     assert found.websocket(b) is None
     assert found.speak_websocket
     assert not Upstreams(Settings(upstreams=(upstream("b"),))).speak_websocket
+
+
+MADE_BY_B = raw({"type": "response.created", "response": {"id": "resp_2", "previous_response_id": "resp_1"}})
+
+
+def test_what_one_upstream_remembers_is_continued_there_only() -> None:
+    """Another would ignore the id and run without context, however much it is to be preferred."""
+    world = World(upstream("a", priority=9), upstream("b"))
+    world.credentials.remember("resp_1", world.credential("b"), None)
+    world.http["b"].answers = [[MADE_BY_B, completed("resp_2")], OVERLOADED, reply(id="resp_3", status="completed")]
+    world.executor.stream(passage(previous_response_id="resp_1"), world.got.append)
+    assert [MADE_BY_B, completed("resp_2")] == payloads(world)
+    with pytest.raises(Rejected):
+        world.executor.fetch(passage(previous_response_id="resp_1"), "/responses")
+    world.executor.fetch(passage(previous_response_id="resp_1"), "/responses")
+    assert [] == world.http["a"].sent
+
+
+def test_a_turn_of_which_only_the_upstream_knows_the_beginning_goes_there_too() -> None:
+    """Its maker may be another than the session's last."""
+    world = World(upstream("a", priority=9), upstream("b"))
+    world.credentials.remember("resp_0", world.credential("b"), None)
+    world.http["b"].answers = [list(VERIFIED)]
+    world.execute(unknown(world))
+    assert (VERIFIED, []) == (world.frames, world.http["a"].sent)
+
+
+@pytest.mark.parametrize("named", [None, "resp_9"])
+def test_a_document_that_continues_nothing_is_not_passed_on(named: str | None) -> None:
+    """The upstream ran without context; it is none the worse for that."""
+    world = World(upstream("a"))
+    world.http["a"].answers = [reply(id="resp_2", object="response", previous_response_id=named)]
+    with pytest.raises(RequestError) as caught:
+        world.executor.fetch(passage(previous_response_id="resp_1"), "/responses")
+    assert ("previous_response_not_found", []) == (caught.value.code, world.resting)
+
+
+def test_a_compaction_names_nothing() -> None:
+    """It is no response."""
+    world = World(upstream("a"))
+    answer = reply(id="cmp_1", object="response.compaction")
+    world.http["a"].answers = [answer]
+    assert answer is world.executor.fetch(passage(previous_response_id="resp_1"), "/responses/compact")
+
+
+def test_a_prewarm_needs_nobody() -> None:
+    """Where all rest it is answered here."""
+    world = World(upstream("a", websockets=True), upstream("b"))
+    for name in "ab":
+        fault = Failure(Fault.RATE_LIMITED, "slow", 60.0)
+        world.credentials.failed(world.credential(name), "m", fault, world.clock())
+    assert not world.executor.execute(prewarm(world), world.got.append)
+    assert [] == world.got

@@ -48,6 +48,7 @@ class Place:
         self._file.write_text(settings)
         self.server = start(folder)
         self.ws_url = self.server.ws_url
+        self.wait_for_workers(2)  # the first one answers before the second is there
 
     @property
     def workers(self) -> list[int]:
@@ -63,7 +64,7 @@ class Place:
         self.wait_for_workers(before + 2)
 
     def wait_for_workers(self, count: int) -> None:
-        self.server.wait_until(lambda: len(self.workers) == count)
+        self.server.wait_until(lambda: len(self.workers) >= count)
 
     def connect(self, key: str = "") -> RawClient:
         return RawClient(self.ws_url, headers={"Authorization": f"Bearer {key}"} if key else {})

@@ -13,7 +13,7 @@ Imports point down only; a test walks them.
     The commands; no logic of its own.
 `gateway`
     gevent, gevent-websocket and Flask: who may connect, the client's WebSocket and its greenlets, the HTTP routes, the
-    gunicorn worker.
+    gunicorn worker, and how it ends.
 `upstream`
     requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
     a turn, and which one next if it fails.

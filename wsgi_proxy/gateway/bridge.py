@@ -20,6 +20,7 @@ from ..settings import Settings
 from ..upstream.execution import Executor, Upstreams
 from .access import Access, Admission, Client
 from .connection import Connection
+from .drain import DRAIN
 from .relay import Relay
 from .replies import client_headers, local_address, refusal, refused, upgrade_required
 from .worker import TURN_STATE, UpgradeHandler
@@ -27,6 +28,8 @@ from .worker import TURN_STATE, UpgradeHandler
 log = logging.getLogger(__name__)
 
 CANNOT_UPGRADE = "this server cannot upgrade to WebSocket; run it with gunicorn -k wsgi_proxy.gateway.worker.Worker"
+
+RESTARTING = "this worker of the server ends; connect again"
 
 
 class Bridge:
@@ -54,6 +57,8 @@ class Bridge:
                 raise upgrade_required("WebSocket is switched off here (setting websocket); use HTTP")
             if websocket is None:
                 raise ProxyError(CANNOT_UPGRADE, status=501)
+            if DRAIN.begun:
+                raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
             admission = self._access.admit(request.environ, local_address(request.environ))
             with admission.client.socket():
                 self._relay(websocket, admission)

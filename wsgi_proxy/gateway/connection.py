@@ -56,6 +56,7 @@ class Connection:
         self._broken = False
         self._parts: list[bytes] = []  # of a message whose last fragment has not come
         self._is_text = True
+        self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
         self._early = _buffered(sock, reader)
         _send_small_packets_at_once(sock)
@@ -110,13 +111,16 @@ class Connection:
         self._answer()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start the closing handshake, without waiting; `finish` completes it."""
+        """Start the closing handshake, without waiting; `finish` completes it, in `close_timeout` at most."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             self._answer()
+            self._patience = gevent.spawn_later(self._close_timeout, self._hang_up)
 
     def finish(self) -> None:
         """Write what is left, wait for the client to close, for `close_timeout` at most; raises nothing."""
+        if self._patience:
+            self._patience.kill(block=False)
         if self._broken:
             return
         timeout = gevent.Timeout.start_new(self._close_timeout)
@@ -143,6 +147,11 @@ class Connection:
         if protocol.close_sent is not None:
             return f"closed by the proxy: {protocol.close_sent}"
         return "the client left without a close frame"
+
+    def _hang_up(self) -> None:
+        """Leave a client that does not answer a close frame; whoever reads finds the end."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _take_in(self) -> None:
         try:

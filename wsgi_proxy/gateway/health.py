@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify
 
 from ..upstream.credentials import Credentials
+from .drain import DRAIN
 
 
 def add_health_routes(app: Flask, credentials: Credentials) -> None:
@@ -21,7 +22,9 @@ def add_health_routes(app: Flask, credentials: Credentials) -> None:
 
     def readyz() -> Response:
         reasons = credentials.not_ready()
-        ready = len(reasons) < len(credentials.all)
+        ready = len(reasons) < len(credentials.all) and not DRAIN.begun
+        if DRAIN.begun:
+            reasons["worker"] = "ends, because the server stops or its settings were read again"
         response = jsonify({"status": "ready" if ready else "not ready", "reasons": reasons})
         response.status_code = 200 if ready else 503
         return response

@@ -18,8 +18,9 @@ import gevent  # noqa: E402
 
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
+from .drain import MARGIN_SECONDS  # noqa: E402
 from .reload import read_settings, tell_warnings  # noqa: E402
-from .worker import use_upgrade_handler  # noqa: E402
+from .worker import improve  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             server.app.callable = None
 
     def post_worker_init(worker: Any) -> None:
-        use_upgrade_handler(worker)
+        improve(worker)
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
@@ -75,7 +76,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "worker_connections": 10000,
         # A worker that gives its master no sign of life for so many seconds is replaced.
         "timeout": 60,
-        "graceful_timeout": math.ceil(settings.graceful_timeout),
+        "graceful_timeout": math.ceil(settings.graceful_timeout + MARGIN_SECONDS),
         "loglevel": settings.log_level,
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,

@@ -10,12 +10,14 @@ from contextlib import ExitStack, suppress
 from gevent.pool import Group
 from websockets.frames import CloseCode
 
-from ..errors import ConnectionLost, ProxyError
+from ..errors import ConnectionLost, ProxyError, RequestError
+from ..protocol.frames import error_frame
 from ..protocol.session import Answer, Session, Work
 from ..protocol.turn import State, Turn
 from ..upstream.execution import Executor
 from .access import Client
 from .connection import Connection
+from .drain import DRAIN
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,34 @@ class Relay:
         self._client = client
         self._lanes = Group()
         self._turns = 0
+        self._running = 0
+        self._leaving = False
 
     def run(self) -> None:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
         started = time.monotonic()
+        with DRAIN.conversation(self):
+            self._serve()
+        log.info(
+            "session %s closed after %.1f s and %d turns: %s",
+            self._name,
+            time.monotonic() - started,
+            self._turns,
+            self._connection.outcome,
+        )
+
+    def leave(self) -> None:
+        """Have the client connect anew when no turn runs any more."""
+        self._leaving = True
+        if not self._running:
+            self._ask_to_reconnect()
+
+    def cut(self) -> None:
+        """End the turns that run, and the connection."""
+        self._connection.close(CloseCode.SERVICE_RESTART, "the server restarts")
+        self._lanes.kill(block=False)
+
+    def _serve(self) -> None:
         try:
             for message in self._connection.messages():
                 self._begin(self._session.receive(message))
@@ -57,13 +83,15 @@ class Relay:
             self._lanes.kill()
             self._executor.close()
             self._connection.finish()
-            log.info(
-                "session %s closed after %.1f s and %d turns: %s",
-                self._name,
-                time.monotonic() - started,
-                self._turns,
-                self._connection.outcome,
-            )
+
+    def _ask_to_reconnect(self) -> None:
+        error = RequestError(
+            "the server restarts; connect again, and send the whole conversation",
+            code="websocket_connection_limit_reached",
+        )
+        with suppress(ConnectionLost):
+            self._connection.queue([error_frame(error)])
+        self._connection.close(CloseCode.GOING_AWAY, "the server restarts")
 
     def _begin(self, works: Iterable[Work]) -> None:
         for work in works:
@@ -71,6 +99,7 @@ class Relay:
                 with suppress(ConnectionLost):  # the reader sees it too
                     self._connection.queue(work.frames)
             else:
+                self._running += 1
                 self._lanes.spawn(self._carry_out, work)
 
     def _carry_out(self, work: Work) -> None:
@@ -85,6 +114,10 @@ class Relay:
         except Exception:
             log.exception("session %s is closed because of a bug", self._name)
             self._connection.close(CloseCode.INTERNAL_ERROR)
+        finally:
+            self._running -= 1
+            if self._leaving and not self._running:
+                self._ask_to_reconnect()
 
     def _execute(self, turn: Turn) -> None:
         try:

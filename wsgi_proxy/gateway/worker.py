@@ -11,8 +11,10 @@ from typing import Any
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
+from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
+from .drain import DRAIN, drain_at_exit
 
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
@@ -37,6 +39,11 @@ class UpgradeHandler(WebSocketHandler):
             return super().read_request(raw_requestline)
         except HTTPException as exc:
             raise ValueError(str(exc)) from exc
+
+    def read_requestline(self) -> Any:
+        """Read the first line of the next request; while it does not come, the connection can be ended."""
+        with DRAIN.waiting(self.socket):
+            return super().read_requestline()
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body; and some servers in
@@ -117,14 +124,30 @@ class UpgradeHandler(WebSocketHandler):
         return self.start_response(status, headers, exc_info)
 
 
+class Server(PyWSGIServer):
+    """gunicorn's server, which stops accepting connections as soon as its worker is told to end."""
+
+    def start(self) -> None:
+        if not DRAIN.begun:  # a worker may be told to end before it has begun
+            super().start()
+            DRAIN.take(self)
+
+
 class Worker(GeventWebSocketWorker):
     """The worker class of this project: `gunicorn -k wsgi_proxy.gateway.worker.Worker`."""
 
+    server_class = Server
     wsgi_handler = UpgradeHandler
 
+    def init_signals(self) -> None:
+        super().init_signals()
+        drain_at_exit(self)
 
-def use_upgrade_handler(worker: Any) -> None:
-    """Give gevent-websocket's stock worker this project's handler; other workers stay as they are."""
+
+def improve(worker: Any) -> None:
+    """Give gevent-websocket's stock worker what this project's has of its own; other workers stay as they are."""
     handler = getattr(worker, "wsgi_handler", None)
     if isinstance(handler, type) and issubclass(handler, WebSocketHandler) and not issubclass(handler, UpgradeHandler):
         worker.wsgi_handler = UpgradeHandler
+        worker.server_class = Server
+        drain_at_exit(worker)

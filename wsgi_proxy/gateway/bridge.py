@@ -19,6 +19,7 @@ from ..protocol.session import Limits, Session
 from ..settings import Settings
 from ..upstream.execution import Executor, Upstreams
 from .access import Access, Admission, Client
+from .care import Times
 from .connection import Connection
 from .drain import DRAIN
 from .relay import Relay
@@ -45,6 +46,7 @@ class Bridge:
     def __init__(self, settings: Settings, upstreams: Upstreams, access: Access) -> None:
         self._settings = settings
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
+        self._times = Times(*(getattr(settings, name) for name in Times._fields))
         self._upstreams = upstreams
         self._access = access
         self._told_about_turn_state = False
@@ -85,6 +87,7 @@ class Bridge:
             ),
             executor=self._executor(name, headers, admission.client),
             client=admission.client,
+            times=self._times,
         ).run()
 
     def _executor(self, name: str, headers: Mapping[str, str], client: Client) -> Executor:
@@ -118,6 +121,7 @@ class Bridge:
             handler.rfile,
             max_message_bytes=self._settings.max_message_bytes,
             close_timeout=self._settings.close_timeout,
+            times=self._times,
         )
 
     def _mind_turn_state(self, headers: Mapping[str, str], handler: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
@@ -22,12 +23,15 @@ from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
+from .care import Times
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 65536
 # Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
 MAX_OWED = 32768
+# A client that needs so long to take in a write has more before it than it has read.
+SLOW_SECONDS = 1.0
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -43,11 +47,27 @@ class Connection:
         reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake.
         max_message_bytes: A longer message is answered 413 and closes the connection with 1009.
         close_timeout: Seconds to wait for the other side at the end.
+        times: What is due when, for `tend`.
+
+    Attributes:
+        sent_at: When a frame was sent last, by the monotonic clock.
     """
 
     def __init__(
-        self, sock: socket.socket, reader: BufferedReader, *, max_message_bytes: int, close_timeout: float
+        self,
+        sock: socket.socket,
+        reader: BufferedReader,
+        *,
+        max_message_bytes: int,
+        close_timeout: float,
+        times: Times = Times(),  # noqa: B008 - it is immutable
     ) -> None:
+        self.sent_at = self._heard_at = time.monotonic()
+        self._times = times
+        self._sending_since: float | None = None
+        self._slow_until = 0.0  # when a client had taken in what it could not take at once
+        self._pinged_at: float | None = None
+        self._cause = "the client left without a close frame"
         self._socket = sock
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
@@ -138,6 +158,30 @@ class Connection:
         finally:
             timeout.close()
 
+    def tend(self, now: float) -> None:
+        """
+        Send a ping if the client is silent, and leave it if it does not answer, or takes in nothing; never wait.
+
+        While much is on its way to a client its answer is not expected, because it is behind that.
+
+        Args:
+            now: By the monotonic clock.
+        """
+        times = self._times
+        if self._broken or self._protocol.state is not State.OPEN:
+            return
+        if self._sending_since is not None:
+            if now - self._sending_since >= times.write_timeout:
+                self._leave(f"the client took in nothing for {times.write_timeout:g} s (setting write_timeout)")
+        elif self._pinged_at is None or self._heard_at >= self._pinged_at:
+            self._pinged_at = None
+            if times.ping_interval and now - self._heard_at >= times.ping_interval:
+                self._pinged_at = now
+                self._protocol.send_ping(b"")
+                self._answer()
+        elif now - max(self._pinged_at, self._slow_until) >= times.ping_timeout:
+            self._leave(f"the client answered no ping for {times.ping_timeout:g} s (setting ping_timeout)")
+
     @property
     def outcome(self) -> str:
         """How the connection ended, for the log: close code and reason, and which side sent them first."""
@@ -146,7 +190,11 @@ class Connection:
             return f"closed by the client: {protocol.close_rcvd}"
         if protocol.close_sent is not None:
             return f"closed by the proxy: {protocol.close_sent}"
-        return "the client left without a close frame"
+        return self._cause
+
+    def _leave(self, cause: str) -> None:
+        self._cause = cause
+        self._hang_up()
 
     def _hang_up(self) -> None:
         """Leave a client that does not answer a close frame; whoever reads finds the end."""
@@ -163,6 +211,7 @@ class Connection:
             self._protocol.receive_eof()
             self._broken = True
             return
+        self._heard_at = time.monotonic()
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
             self._explain_limit()
@@ -219,7 +268,7 @@ class Connection:
             try:
                 data = b"".join(writes)
                 if data:
-                    self._socket.sendall(data)
+                    self._send_all(data)
                 if SEND_EOF in writes:
                     self._socket.shutdown(socket.SHUT_WR)
             except OSError as exc:
@@ -228,6 +277,16 @@ class Connection:
             except BaseException:
                 self._broken = True  # a frame may have been written in part
                 raise
+
+    def _send_all(self, data: bytes) -> None:
+        began = self._sending_since = time.monotonic()
+        try:
+            self._socket.sendall(data)
+        finally:
+            self._sending_since = None
+        self.sent_at = time.monotonic()
+        if self.sent_at - began >= SLOW_SECONDS:
+            self._slow_until = self.sent_at
 
 
 def _buffered(sock: socket.socket, reader: BufferedReader) -> bytes:

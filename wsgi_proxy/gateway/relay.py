@@ -16,10 +16,16 @@ from ..protocol.session import Answer, Session, Work
 from ..protocol.turn import State, Turn
 from ..upstream.execution import Executor
 from .access import Client
+from .care import CARE, Times
 from .connection import Connection
 from .drain import DRAIN
 
 log = logging.getLogger(__name__)
+
+# Intermediaries cut connections that are silent, and Codex counts only JSON.
+KEEPALIVE = b'{"type":"keepalive"}'
+# On this code Codex connects anew within 0.2 s and sends everything.
+LIMIT_REACHED = "websocket_connection_limit_reached"
 
 
 class Relay:
@@ -32,10 +38,18 @@ class Relay:
         session: Its state.
         executor: What executes its turns.
         client: What its key may do.
+        times: What is due when.
     """
 
     def __init__(
-        self, *, name: str, connection: Connection, session: Session, executor: Executor, client: Client
+        self,
+        *,
+        name: str,
+        connection: Connection,
+        session: Session,
+        executor: Executor,
+        client: Client,
+        times: Times,
     ) -> None:
         self._name = name
         self._connection = connection
@@ -43,28 +57,40 @@ class Relay:
         self._executor = executor
         self._client = client
         self._lanes = Group()
+        self._times = times
         self._turns = 0
         self._running = 0
-        self._leaving = False
+        self._began = self._active_at = time.monotonic()
+        self._farewell: tuple[CloseCode, str] | None = None  # what is said when no turn runs any more
 
     def run(self) -> None:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
-        started = time.monotonic()
-        with DRAIN.conversation(self):
+        with DRAIN.conversation(self), CARE.of(self):
             self._serve()
         log.info(
             "session %s closed after %.1f s and %d turns: %s",
             self._name,
-            time.monotonic() - started,
+            time.monotonic() - self._began,
             self._turns,
             self._connection.outcome,
         )
 
     def leave(self) -> None:
         """Have the client connect anew when no turn runs any more."""
-        self._leaving = True
-        if not self._running:
-            self._ask_to_reconnect()
+        self._say_when_idle(CloseCode.GOING_AWAY, "the server restarts")
+
+    def tend(self, now: float) -> None:
+        """Do what is due on a connection on which nothing happens."""
+        times = self._times
+        self._connection.tend(now)
+        if self._running:
+            if times.keepalive_interval and now - self._connection.sent_at >= times.keepalive_interval:
+                with suppress(ConnectionLost):  # the reader sees it too
+                    self._connection.queue([KEEPALIVE])
+        elif times.idle_timeout and now - self._active_at >= times.idle_timeout:
+            self._say_when_idle(CloseCode.NORMAL_CLOSURE, f"no turn for {times.idle_timeout:g} s")
+        if times.max_age and now - self._began >= times.max_age:
+            self._say_when_idle(CloseCode.NORMAL_CLOSURE, f"the connection is {times.max_age:g} s old")
 
     def cut(self) -> None:
         """End the turns that run, and the connection."""
@@ -84,14 +110,19 @@ class Relay:
             self._executor.close()
             self._connection.finish()
 
-    def _ask_to_reconnect(self) -> None:
-        error = RequestError(
-            "the server restarts; connect again, and send the whole conversation",
-            code="websocket_connection_limit_reached",
-        )
+    def _say_when_idle(self, code: CloseCode, why: str) -> None:
+        self._farewell = self._farewell or (code, why)
+        self._say_farewell()
+
+    def _say_farewell(self) -> None:
+        """Ask the client to connect anew, if it is time for that."""
+        if self._farewell is None or self._running:
+            return
+        code, why = self._farewell
+        error = RequestError(f"{why}; connect again, and send the whole conversation", code=LIMIT_REACHED)
         with suppress(ConnectionLost):
             self._connection.queue([error_frame(error)])
-        self._connection.close(CloseCode.GOING_AWAY, "the server restarts")
+        self._connection.close(code, why)
 
     def _begin(self, works: Iterable[Work]) -> None:
         for work in works:
@@ -116,8 +147,8 @@ class Relay:
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             self._running -= 1
-            if self._leaving and not self._running:
-                self._ask_to_reconnect()
+            self._active_at = time.monotonic()
+            self._say_farewell()
 
     def _execute(self, turn: Turn) -> None:
         try:

@@ -127,6 +127,12 @@ class Settings:
     first_event_timeout: float = 600.0
     gap_timeout: float = 300.0
     websocket_retry: float = 300.0
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
+    keepalive_interval: float = 15.0
+    write_timeout: float = 30.0
+    max_age: float = 3600.0
+    idle_timeout: float = 0.0
     close_timeout: float = 10.0
     graceful_timeout: float = 30.0
     log_level: str = "info"

@@ -198,6 +198,18 @@ SETTINGS = (
     Setting(
         "websocket_retry", DURATION, "5min", "seconds", "Time until an upstream that refused WebSocket is asked again."
     ),
+    Setting("ping_interval", REST, "20s", "seconds", "Silence of a client after which it gets a WebSocket ping."),
+    Setting("ping_timeout", DURATION, "20s", "seconds", "Time for a client to answer a ping."),
+    Setting(
+        "keepalive_interval",
+        REST,
+        "15s",
+        "seconds",
+        'Time without an event of a running turn after which a client gets `{"type":"keepalive"}`.',
+    ),
+    Setting("write_timeout", DURATION, "30s", "seconds", "Time for a client to take in what it is sent."),
+    Setting("max_age", REST, "1h", "seconds", "Age at which a client is asked to connect anew, between turns."),
+    Setting("idle_timeout", REST, "0s", "seconds", "Time without a turn after which a client is asked to do so."),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
     Setting("graceful_timeout", DURATION, "30s", "seconds", "Time for running turns to finish when the server stops."),
     Setting(

@@ -60,7 +60,7 @@ class Connection:
         *,
         max_message_bytes: int,
         close_timeout: float,
-        times: Times = Times(),  # noqa: B008 - it is immutable
+        times: Times,
     ) -> None:
         self.sent_at = self._heard_at = time.monotonic()
         self._times = times

@@ -243,6 +243,9 @@ class Executor:
     def _attempts(self, work: Work) -> Attempts:
         made = self._credentials.maker_of(work.previous_id) if work.previous_id else None
         maker = made.credential if made else None
+        only = maker if work.needs_memory else None
+        if only and work.model not in only.upstream.models:
+            raise not_found(work.previous_id or "")  # who serves the model knows nothing of it
         return Attempts(
             self._name,
             work.model,
@@ -250,7 +253,7 @@ class Executor:
             self._upstreams.settings,
             owner=self._owner,
             prefer=maker or self.pinned,
-            only=maker if work.needs_memory else None,
+            only=only,
         )
 
     def _stream_turn(self, turn: Turn, attempts: Attempts, opening: Opening) -> None:

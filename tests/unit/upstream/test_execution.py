@@ -924,3 +924,13 @@ def test_a_prewarm_needs_nobody() -> None:
         world.credentials.failed(world.credential(name), "m", fault, world.clock())
     assert not world.executor.execute(prewarm(world), world.got.append)
     assert [] == world.got
+
+
+def test_what_one_upstream_remembers_cannot_go_on_with_a_model_of_another() -> None:
+    """The client is told that the response is not found; that the model is not there would be wrong."""
+    world = World(upstream("a", models=Models(("m",))), upstream("b", models=Models(("other",))))
+    world.credentials.remember("resp_1", world.credential("b"), None)
+    with pytest.raises(RequestError) as caught:
+        world.executor.stream(passage(previous_response_id="resp_1"), world.got.append)
+    assert "previous_response_not_found" == caught.value.code
+    assert ([], []) == (world.http["a"].sent, world.http["b"].sent)

@@ -1,0 +1,79 @@
+"""When a session is told something although nothing happens: each time to the second."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from websockets.frames import CloseCode
+
+from wsgi_proxy.gateway.care import Times
+from wsgi_proxy.gateway.relay import LIMIT_REACHED, Relay
+
+NEVER = Times(ping_interval=0.0, keepalive_interval=0.0, max_age=0.0, idle_timeout=0.0)
+LEAVES = ["error", CloseCode.NORMAL_CLOSURE]
+
+
+class FakeConnection:
+    """A client's connection: remembers the types of frames and the codes that were sent."""
+
+    def __init__(self) -> None:
+        self.sent_at = 1000.0
+        self.said: list[Any] = []
+
+    def tend(self, now: float) -> None: ...
+
+    def queue(self, frames: list[bytes]) -> None:
+        for frame in map(json.loads, frames):
+            assert frame["type"] == "keepalive" or LIMIT_REACHED == frame["error"]["code"]
+            self.said.append(frame["type"])
+
+    def close(self, code: int, reason: str) -> None:
+        self.said.append(code)
+
+
+def relay_of(monkeypatch: pytest.MonkeyPatch, times: Times) -> tuple[Any, FakeConnection]:
+    """Return a session that has begun at 1000 s, and its connection."""
+    monkeypatch.setattr("wsgi_proxy.gateway.relay.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    connection: Any = FakeConnection()
+    nothing: Any = None
+    relay = Relay(name="s", connection=connection, session=nothing, executor=nothing, client=nothing, times=times)
+    return relay, connection
+
+
+@pytest.mark.parametrize(
+    ("times", "running", "after"),
+    [
+        (NEVER._replace(max_age=60.0), 0, LEAVES),
+        (NEVER._replace(max_age=60.0), 1, []),
+        (NEVER._replace(idle_timeout=60.0), 0, LEAVES),
+        (NEVER._replace(idle_timeout=60.0), 1, []),
+        (NEVER._replace(keepalive_interval=60.0), 0, []),
+        (NEVER._replace(keepalive_interval=60.0), 1, ["keepalive"]),
+        (NEVER, 0, []),
+        (NEVER, 1, []),
+    ],
+)
+def test_what_is_due_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch, times: Times, running: int, after: list[Any]
+) -> None:
+    """Not a moment earlier; a turn that runs is never cut for it, and 0 means never."""
+    relay, connection = relay_of(monkeypatch, times)
+    relay._running = running
+    relay.tend(1059.5)
+    assert [] == connection.said
+    relay.tend(1060.0)
+    assert after == connection.said
+
+
+def test_an_old_connection_ends_with_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put off is said then, and the reason that came first counts."""
+    relay, connection = relay_of(monkeypatch, NEVER._replace(max_age=60.0))
+    relay._running = 1
+    relay.tend(1060.0)
+    relay.leave()
+    relay._running = 0
+    relay._say_farewell()
+    assert LEAVES == connection.said

@@ -30,6 +30,8 @@ AT_ONCE = 20  # sockets, so that both workers are met
 # A turn lasts for longer than a worker takes to end that waits for nobody.
 DELTAS, PAUSE_SECONDS = 40, 0.1
 
+LEAVES = {"error": {"code": "websocket_connection_limit_reached"}}
+
 Server = ProxyProcess | GunicornProcess
 
 
@@ -67,7 +69,11 @@ class Place:
         self.server.wait_until(lambda: len(self.workers) >= count)
 
     def connect(self, key: str = "") -> RawClient:
-        return RawClient(self.ws_url, headers={"Authorization": f"Bearer {key}"} if key else {})
+        """Connect as clients do: one that meets a worker that ends (503) tries again."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        while (client := RawClient(self.ws_url, headers=headers)).status == 503:
+            client.socket.close()
+        return client
 
     def statuses(self, key: str = "") -> set[int]:
         """Return how many connections are answered."""
@@ -81,8 +87,11 @@ class Place:
         """Return the names of the upstreams that answer the turns of many new connections."""
         found: set[str] = set()
         for _ in range(AT_ONCE):
-            with self.connect(key) as client:
-                found.add(name_of(turn(client)))
+            end: dict[str, Any] = LEAVES
+            while end.get("error", {}).get("code") == LEAVES["error"]["code"]:  # the worker has ended meanwhile
+                with self.connect(key) as client:
+                    end = turn(client)
+            found.add(name_of(end))
         return found
 
 

@@ -19,6 +19,7 @@ import gevent  # noqa: E402
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
+from .master import improve_master  # noqa: E402
 from .reload import read_settings, tell_warnings  # noqa: E402
 from .worker import improve  # noqa: E402
 
@@ -47,6 +48,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """
 
     def on_starting(server: Any) -> None:
+        improve_master(server)
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
@@ -77,6 +79,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # A worker that gives its master no sign of life for so many seconds is replaced.
         "timeout": 60,
         "graceful_timeout": math.ceil(settings.graceful_timeout + MARGIN_SECONDS),
+        "max_requests": settings.max_requests,
+        # Not all workers at the same time.
+        "max_requests_jitter": settings.max_requests // 10,
         "loglevel": settings.log_level,
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,

@@ -139,6 +139,7 @@ class Relay:
                 self._deliver(work, work.frames, ended=True)
             else:
                 self._turns += 1
+                DRAIN.count()
                 self._execute(work)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)

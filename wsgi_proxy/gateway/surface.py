@@ -22,6 +22,7 @@ from ..upstream.execution import Executor, Upstreams
 from ..upstream.http import Reply
 from .access import Access, Client
 from .attendance import attended
+from .drain import DRAIN
 from .models import Catalogue
 from .replies import carried, client_headers, dumps, local_address, refusal, refused, socket_of
 from .streaming import streamed
@@ -76,6 +77,7 @@ class Surface:
         """Have a route called with who asks, and its errors answered."""
 
         def route(**arguments: str) -> Response:
+            DRAIN.count()
             try:
                 return answer(self._caller(), **arguments)
             except ConnectionLost:

@@ -134,7 +134,8 @@ class Settings:
     max_age: float = 3600.0
     idle_timeout: float = 0.0
     close_timeout: float = 10.0
-    graceful_timeout: float = 30.0
+    graceful_timeout: float = 600.0
+    max_requests: int = 0
     log_level: str = "info"
     connection_pool: int = 256
     upstreams: tuple[UpstreamSettings, ...] = ()

@@ -211,7 +211,14 @@ SETTINGS = (
     Setting("max_age", REST, "1h", "seconds", "Age at which a client is asked to connect anew, between turns."),
     Setting("idle_timeout", REST, "0s", "seconds", "Time without a turn after which a client is asked to do so."),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
-    Setting("graceful_timeout", DURATION, "30s", "seconds", "Time for running turns to finish when the server stops."),
+    Setting("graceful_timeout", DURATION, "10min", "seconds", "Time for running turns to finish when a worker ends."),
+    Setting(
+        "max_requests",
+        whole(0),
+        "0",
+        "per worker",
+        "Turns and HTTP requests after which a worker is replaced, or up to a tenth more; 0 for never.",
+    ),
     Setting(
         "log_level",
         choice("debug", "info", "warning", "error", "critical"),

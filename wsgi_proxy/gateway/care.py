@@ -29,6 +29,7 @@ class Times(NamedTuple):
     write_timeout: float = 30.0
     max_age: float = 3600.0
     idle_timeout: float = 0.0
+    turn_timeout: float = 0.0
 
 
 class Charge(Protocol):

@@ -21,9 +21,12 @@ from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
 from .master import improve_master  # noqa: E402
 from .reload import read_settings, tell_warnings  # noqa: E402
+from .watchdog import Watchdog  # noqa: E402
 from .worker import improve  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+HTTP_CONNECTIONS = 1000
 
 
 def configured() -> dict[str, Any]:
@@ -66,6 +69,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if settings.max_blocking_time:
+            Watchdog(settings.max_blocking_time).start()
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
@@ -74,8 +79,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "worker_class": "wsgi_proxy.gateway.worker.Worker",
         "wsgi_app": "wsgi_proxy.gateway.app:create_app()",
-        # Connections that a worker takes at the same time.
-        "worker_connections": 10000,
+        # Connections that a worker takes at the same time; those of HTTP need some, too.
+        "worker_connections": settings.worker_sockets + HTTP_CONNECTIONS,
         # A worker that gives its master no sign of life for so many seconds is replaced.
         "timeout": 60,
         "graceful_timeout": math.ceil(settings.graceful_timeout + MARGIN_SECONDS),

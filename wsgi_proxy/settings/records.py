@@ -120,12 +120,15 @@ class Settings:
     max_event_bytes: int = 64 * 2**20
     known_responses: int = 32
     transcript_bytes: int = 256 * 2**20
+    worker_transcript_bytes: int = 2 * 2**30
+    worker_sockets: int = 10000
     waiting_turns: int = 16
     turns_in_flight: int = 16
     named_lanes: int = 32
     connect_timeout: float = 10.0
     first_event_timeout: float = 600.0
     gap_timeout: float = 300.0
+    turn_timeout: float = 0.0
     websocket_retry: float = 300.0
     ping_interval: float = 20.0
     ping_timeout: float = 20.0
@@ -133,8 +136,11 @@ class Settings:
     write_timeout: float = 30.0
     max_age: float = 3600.0
     idle_timeout: float = 0.0
+    request_timeout: float = 10.0
+    keep_alive: float = 75.0
     close_timeout: float = 10.0
     graceful_timeout: float = 600.0
+    max_blocking_time: float = 0.2
     max_requests: int = 0
     log_level: str = "info"
     connection_pool: int = 256

@@ -122,6 +122,9 @@ class HTTPUpstream:
         """
         deadline = time.monotonic() + self._upstream.first_event_timeout
         response = self._send("POST", "/responses", request, headers)
+        # Nobody needs the request any more, which may be large, while its answer may take minutes.
+        del request
+        response.request.body = None
         try:
             if response.status_code >= 300:
                 raise self._refusal(response)

@@ -289,3 +289,17 @@ def test_a_client_that_stops_reading_costs_little(start: Start, scripted: Script
         assert request.sent == sent
     server.wait_until(lambda: "the client took in nothing for 4 s (setting write_timeout)" in server.log())
     server.settles(before, slack_bytes=2 * 2**20)
+
+
+def test_a_session_that_is_gone_holds_nothing(start: Start, scripted: ScriptedUpstream) -> None:
+    """Neither its transcript nor its last message."""
+    server = start()
+    before = server.holdings()
+    scripted.reply(*chunked(completed()))
+    with RawClient(server.ws_url) as client:
+        client.say(create("x" * 30_000_000))
+        client.hear_turn()
+        held = server.holdings().rss_bytes - before.rss_bytes
+        assert held > 30_000_000
+        threading.Event().wait(1.5)  # it has been looked after at least once
+    server.settles(before._replace(descriptors=before.descriptors + 1), slack_bytes=8 * 2**20)

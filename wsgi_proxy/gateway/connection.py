@@ -90,18 +90,22 @@ class Connection:
         """
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
-            for frame in frames:
-                if frame.opcode in DATA:
-                    message = self._assembled(frame)
-                    if message is not None:
-                        yield message
-            self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+            yield from self._completed()
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
                 self._broken = True
             self._answer()
             gevent.sleep(0)  # or a client that never pauses has the worker for itself
+
+    def _completed(self) -> Iterator[bytes]:
+        """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
+        frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        for frame in frames:
+            if frame.opcode in DATA:
+                message = self._assembled(frame)
+                if message is not None:
+                    yield message
+        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """

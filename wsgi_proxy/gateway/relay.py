@@ -131,6 +131,7 @@ class Relay:
                     self._memory.note(self)
                 else:
                     self._refuse(NO_ROOM)
+                del message  # it may be large, and the next one may not come soon
         except Exception:
             log.exception("session %s is closed because of a bug", self._name)
             self._connection.close(CloseCode.INTERNAL_ERROR)

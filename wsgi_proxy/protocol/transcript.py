@@ -43,9 +43,17 @@ class Transcript:
 
     def array(self) -> bytes:
         """Return all items as one JSON array, oldest first."""
-        parts = [node.items for node in self.nodes() if node.items]
-        parts.reverse()
-        return b"[" + b",".join(parts) + b"]"
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes]:
+        """Return what that array consists of."""
+        pieces = [b"]"]
+        for node in self.nodes():
+            if node.items:
+                pieces += (node.items, b",")
+        pieces[max(len(pieces) - 1, 1) :] = (b"[",)
+        pieces.reverse()
+        return pieces
 
     def extended(self, *arrays: bytes) -> Transcript:
         """

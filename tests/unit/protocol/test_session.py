@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -751,3 +752,17 @@ def test_a_last_turn_that_is_too_big_is_left_to_the_upstream() -> None:
     assert 0 == session.held_bytes
     turn = turn_of(session, message("response.append", input=[user("more")]))
     assert (None, "resp_1") == (turn.transcript, turn.previous_id)
+
+
+def test_a_transcript_is_copied_once_for_a_request() -> None:
+    """More copies of a long one would hold up the event loop."""
+    session = new_session()
+    for number in range(8):
+        chained = {"previous_response_id": f"resp_{number - 1}"} if number else {}
+        say(session, "x" * 2**20, f"resp_{number}", **chained)
+    turn = turn_of(session, message(model="m", input="more", previous_response_id="resp_7"))
+    tracemalloc.start()
+    request = turn.request_for("main", None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 8 * 2**20 < len(request) < peak < 1.2 * len(request)

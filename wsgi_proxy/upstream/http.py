@@ -262,7 +262,8 @@ class EventStream:
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """
-        Yield the payloads of each chunk, as they arrive, until the body ends.
+        Yield the payloads of each chunk, as they arrive, until the body ends; an empty list where a chunk completes
+        none, so that the reader can let others run however much of that comes.
 
         Raises:
             TimedOut: No event came before the deadline, or nothing at all came for `gap_timeout`.
@@ -274,7 +275,7 @@ class EventStream:
             payloads = decoder.feed(chunk)
             if payloads:
                 self._expect_gaps()
-                yield payloads
+            yield payloads
         yield decoder.close()
 
     def drain(self) -> None:
@@ -297,7 +298,10 @@ class EventStream:
 
     def _read(self) -> bytes:
         if self._deadline is not None:
-            self._wait_at_most(self._deadline - time.monotonic())
+            left = self._deadline - time.monotonic()
+            if left <= 0:  # a socket that always has something to read never times out
+                raise self._silence()
+            self._wait_at_most(left)
         try:
             return self._raw.read1(READ_BYTES, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from email.errors import MissingHeaderBodySeparatorDefect
 from http.client import HTTPException
 from typing import Any
 
@@ -34,11 +35,19 @@ class UpgradeHandler(WebSocketHandler):
     websocket: Any = None
 
     def read_request(self, raw_requestline: str) -> Any:
-        """Answer a request with too many headers with 400; gevent would print a traceback."""
+        """Answer a request whose head nobody can read with 400; gevent would print a traceback, or not mind."""
         try:
-            return super().read_request(raw_requestline)
-        except HTTPException as exc:
+            complete = super().read_request(raw_requestline)
+        except (HTTPException, IndexError) as exc:  # too many headers; a version without a dot
             raise ValueError(str(exc)) from exc
+        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            # What follows that line, lengths and keys among it, would not be seen.
+            raise ValueError("a line among the headers is none")
+        return complete
+
+    def _handle_client_error(self, ex: Exception) -> Any:
+        # A client that has left gets no answer; gevent would fail to write one, and print two tracebacks.
+        return None if isinstance(ex, ConnectionError) else super()._handle_client_error(ex)
 
     def read_requestline(self) -> Any:
         """Read the first line of the next request; while it does not come, the connection can be ended."""
@@ -94,6 +103,10 @@ class UpgradeHandler(WebSocketHandler):
         if not valid:
             self.start_response("400 Bad Request", [])
             return ["Sec-WebSocket-Key must be 16 bytes in base64"]
+        if self.environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in self.environ:
+            self.close_connection = True  # or the body would be read as the next request
+            self.start_response("400 Bad Request", [])
+            return ["a WebSocket handshake has no body"]  # what follows it is frames
         return super().upgrade_connection()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

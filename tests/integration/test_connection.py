@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -226,6 +228,8 @@ def test_a_path_that_is_not_served_is_refused_before_the_upgrade(proxy: ProxyPro
         ({"Sec-WebSocket-Key": "!!!"}, 400),
         ({"Sec-WebSocket-Version": "12"}, 400),
         ({"Sec-WebSocket-Version": "8"}, 400),
+        ({"Content-Length": "5"}, 400),
+        ({"Transfer-Encoding": "chunked"}, 400),
     ],
     ids=str,
 )
@@ -234,3 +238,33 @@ def test_a_handshake_that_cannot_be_made_is_refused(proxy: ProxyProcess, headers
     with RawClient(proxy.ws_url, headers=headers) as client:
         assert status == client.status
     assert "Traceback" not in proxy.log()
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["GET /v1/responses HTTP/3\r\n\r\n", "GET /v1/responses HTTP/1.1\r\nHost: a\r\nnothing\r\nX: y\r\n\r\n"],
+    ids=["version without a dot", "header without a colon"],
+)
+def test_a_head_that_cannot_be_read_is_refused(proxy: ProxyProcess, head: str) -> None:
+    """With 400 and without a traceback; and headers behind a broken one are not left out silently."""
+    with connected(proxy) as client:
+        client.sendall(head.encode())
+        assert b"HTTP/1.1 400 Bad Request\r\n" == client.makefile("rb").readline()
+    assert "Traceback" not in proxy.log()
+
+
+def test_a_client_that_resets_in_its_headers_is_no_news(start_proxy: Callable[..., ProxyProcess]) -> None:
+    """Nothing is answered, and no traceback is printed."""
+    proxy = start_proxy("http://127.0.0.1:9/v1", "--workers", "1")
+    with connected(proxy) as client:
+        client.sendall(b"GET /v1/responses HTTP/1.1\r\nHost: a\r\n")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with RawClient(proxy.ws_url) as next_client:
+        assert 101 == next_client.status
+    assert "Traceback" not in proxy.log()
+
+
+def connected(proxy: ProxyProcess) -> socket.socket:
+    """Return a connection on which nothing has been sent."""
+    parts = urlsplit(proxy.url)
+    return socket.create_connection((parts.hostname, parts.port), timeout=SECONDS)

@@ -104,8 +104,19 @@ def frame(
     fin: bool = True,
     masked: bool = True,
     size: int | None = None,
+    reserved: int = 0,
 ) -> bytes:
-    """Return one frame; `size` is what its header claims, where that is not the length of the payload."""
+    """
+    Return one frame.
+
+    Args:
+        opcode: Of the frame.
+        payload: As it is before it is masked.
+        fin: It is the last of its message.
+        masked: As frames of clients are.
+        size: What its header claims, where that is not the length of the payload.
+        reserved: The three reserved bits as a number; 4 is RSV1, which means that the payload is compressed.
+    """
     size = len(payload) if size is None else size
     flag = 0x80 if masked else 0
     if size < 126:
@@ -115,7 +126,7 @@ def frame(
     else:
         length = bytes([flag | 127]) + struct.pack("!Q", size)
     key = b"\x11\x22\x33\x44"
-    head = bytes([(0x80 if fin else 0) | opcode]) + length
+    head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode]) + length
     return head + key + apply_mask(payload, key) if masked else head + payload
 
 

@@ -74,8 +74,8 @@ class Connection:
         self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes)
         self._writing = BoundedSemaphore(1)
         self._broken = False
-        self._parts: list[bytes] = []  # of a message whose last fragment has not come
-        self._parts_bytes = 0
+        # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
+        self._parts = bytearray()
         self._is_text = True
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
@@ -197,7 +197,7 @@ class Connection:
     @property
     def incoming_bytes(self) -> int:
         """How much of a message has come whose end has not."""
-        return len(self._protocol.reader.buffer) + self._parts_bytes
+        return len(self._protocol.reader.buffer) + len(self._parts)
 
     @property
     def outcome(self) -> str:
@@ -247,12 +247,13 @@ class Connection:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
-        self._parts.append(bytes(frame.data))
+        if not frame.fin or frame.opcode is Opcode.CONT:
+            self._parts += frame.data
         if not frame.fin:
-            self._parts_bytes += len(frame.data)
             return None
-        message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts, self._parts_bytes = [], 0
+        message = bytes(frame.data)
+        if frame.opcode is Opcode.CONT:
+            message, self._parts = bytes(self._parts), bytearray()
         if self._is_text and not message.isascii():
             try:
                 message.decode()

@@ -6,6 +6,7 @@ import base64
 import binascii
 import errno
 from collections.abc import Callable
+from email.errors import MissingHeaderBodySeparatorDefect
 from http.client import HTTPException
 from typing import Any, NamedTuple
 
@@ -72,13 +73,17 @@ class UpgradeHandler(WebSocketHandler):
         return super().read_requestline()
 
     def read_request(self, raw_requestline: str) -> Any:
-        """Answer a request with too many headers with 400; gevent would print a traceback."""
+        """Answer a request whose head nobody can read with 400; gevent would print a traceback, or not mind."""
         try:
-            return super().read_request(raw_requestline)
-        except HTTPException as exc:
+            complete = super().read_request(raw_requestline)
+        except (HTTPException, IndexError) as exc:  # too many headers; a version without a dot
             raise ValueError(str(exc)) from exc
         finally:
             self._head_has_come()
+        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
+            # What follows that line, lengths and keys among it, would not be seen.
+            raise ValueError("a line among the headers is none")
+        return complete
 
     def _head_has_come(self) -> None:
         if self._deadline:
@@ -88,7 +93,8 @@ class UpgradeHandler(WebSocketHandler):
     def _handle_client_error(self, ex: Exception) -> Any:
         if isinstance(ex, TimeoutError):
             return "408", REQUEST_TIMEOUT
-        return super()._handle_client_error(ex)
+        # A client that has left gets no answer; gevent would fail to write one, and print two tracebacks.
+        return None if isinstance(ex, ConnectionError) else super()._handle_client_error(ex)
 
     def _sendall(self, data: Any) -> None:
         """Send part of an answer, for as long as the client takes in something."""
@@ -156,6 +162,10 @@ class UpgradeHandler(WebSocketHandler):
         if not valid:
             self.start_response("400 Bad Request", [])
             return ["Sec-WebSocket-Key must be 16 bytes in base64"]
+        if self.environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in self.environ:
+            self.close_connection = True  # or the body would be read as the next request
+            self.start_response("400 Bad Request", [])
+            return ["a WebSocket handshake has no body"]  # what follows it is frames
         return super().upgrade_connection()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

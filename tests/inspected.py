@@ -51,7 +51,7 @@ class InspectedProcess(GunicornProcess):
         super().__init__(
             folder, "-c", CONFIGURATION, *options, APPLICATION, env={"WSGI_PROXY_UPSTREAM": upstream_url, **environment}
         )
-        self.url = self.ws_url.replace("ws://", "http://").removesuffix("/responses")
+        self.url = self.ws_url.replace("ws", "http", 1).removesuffix("/responses")
 
     def holdings(self) -> Holdings:
         """Return what its worker holds just now; of one that is idle the numbers do not change."""

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import gevent
 
+from .tls import shut
+
 # What gunicorn needs besides, after the time for turns is over and before it kills the worker.
 MARGIN_SECONDS = 2.0
 
@@ -96,7 +98,7 @@ class Drain:
 def _read_no_more(sock: socket.socket) -> None:
     """Have whoever reads find the end; what has come already is still read, and answered."""
     with suppress(OSError):
-        sock.shutdown(socket.SHUT_RD)
+        shut(sock, socket.SHUT_RD)
 
 
 DRAIN = Drain()

@@ -19,8 +19,8 @@ import gevent  # noqa: E402
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
-from .reload import read_settings, tell_warnings  # noqa: E402
-from .worker import improve  # noqa: E402
+from .reload import current_context, read_settings, tell_warnings  # noqa: E402
+from .worker import Server, improve  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
     def post_worker_init(worker: Any) -> None:
         improve(worker)
+        Server.handshake_timeout = settings.tls_handshake_timeout
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
@@ -67,6 +68,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
+    context = current_context()
     return {
         "bind": settings.bind,
         "workers": settings.workers,
@@ -84,6 +86,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "on_starting": on_starting,
         "on_reload": on_reload,
         "post_worker_init": post_worker_init,
+        # That there is a file is what has gunicorn serve TLS; both were read with the settings.
+        "certfile": str(settings.tls_certificate) if context else None,
+        "keyfile": str(settings.tls_key) if context else None,
+        "ssl_context": lambda config, default: context or default(),  # noqa: ARG005
     }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
+import ssl
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 
+import gevent
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
@@ -15,6 +18,8 @@ from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
 from .drain import DRAIN, drain_at_exit
+
+log = logging.getLogger(__name__)
 
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
@@ -32,6 +37,13 @@ class UpgradeHandler(WebSocketHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
+    # Of a client that has left, for which gevent would print a traceback: under TLS the errors have other numbers.
+    ignored_socket_errors = (
+        *WSGIHandler.ignored_socket_errors,
+        ssl.SSL_ERROR_EOF,
+        ssl.SSL_ERROR_ZERO_RETURN,
+        ssl.SSL_ERROR_SSL,
+    )
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer a request with too many headers with 400; gevent would print a traceback."""
@@ -125,12 +137,30 @@ class UpgradeHandler(WebSocketHandler):
 
 
 class Server(PyWSGIServer):
-    """gunicorn's server, which stops accepting connections as soon as its worker is told to end."""
+    """
+    gunicorn's server, which stops accepting connections as soon as its worker is told to end.
+
+    Attributes:
+        handshake_timeout: Seconds for the TLS handshake, as the setting `tls_handshake_timeout`.
+    """
+
+    handshake_timeout = 10.0
 
     def start(self) -> None:
         if not DRAIN.begun:  # a worker may be told to end before it has begun
             super().start()
             DRAIN.take(self)
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Serve a connection over TLS, if it gets as far as that; gevent would wait for ever, or print a traceback."""
+        with self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args) as sock:
+            try:
+                with gevent.Timeout(self.handshake_timeout, TimeoutError):
+                    sock.do_handshake()
+            except OSError as error:  # TimeoutError is one
+                log.debug("no TLS handshake with %s: %s", address, error)
+                return None
+            return self.handle(sock, address)
 
 
 class Worker(GeventWebSocketWorker):

@@ -43,6 +43,7 @@ def load(config: Path | None, environ: Mapping[str, str], options: Mapping[str, 
     values = {name: setting.read(given[name]) for name, setting in BY_NAME.items() if name in given}
     sources = {name: given[name].source if name in given else "default" for name in [*BY_NAME, *TABLES]}
     settings = Settings(**values)
+    _require_both(settings, sources)
     upstreams = _upstreams(settings, given.get("upstreams"))
     keys = _keys(settings, sources["client_keys"], given.get("keys"))
     settings = replace(settings, upstreams=upstreams, keys=keys, sources=sources)
@@ -137,6 +138,13 @@ def _from_options(options: Mapping[str, object]) -> dict[str, Given]:
     return {
         name: Given(value, f"option {BY_NAME[name].option}") for name, value in options.items() if value is not None
     }
+
+
+def _require_both(settings: Settings, sources: Mapping[str, str]) -> None:
+    """A certificate is of no use without its key."""
+    for name, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(settings, name) and not getattr(settings, other):
+            raise SettingsError(f"{name} ({sources[name]}) is given without {other}, give both or neither.")
 
 
 def _upstreams(settings: Settings, given: Given | None) -> tuple[UpstreamSettings, ...]:

@@ -36,7 +36,7 @@ def load(config: Path | None, environ: Mapping[str, str], options: Mapping[str, 
     Raises:
         SettingsError: A value is not accepted, a name is unknown, or the file cannot be read.
     """
-    config = _config_file(config, environ)
+    config = config_file(config, environ)
     given: dict[str, Given] = {}
     for layer in (_from_options(options), _from_environment(environ), _from_file(config, environ) if config else {}):
         given = (_without_upstream(layer) if "upstream" in given else layer) | given
@@ -65,7 +65,7 @@ def keys_file_setting(config: Path | None, environ: Mapping[str, str]) -> Path |
     setting = BY_NAME["keys_file"]
     if environ.get(setting.variable):
         return cast(Path, setting.read(Given(environ[setting.variable], f"environment {setting.variable}")))
-    config = _config_file(config, environ)
+    config = config_file(config, environ)
     table = _parsed(config) if config else {}
     if setting.name not in table:
         return None
@@ -73,7 +73,8 @@ def keys_file_setting(config: Path | None, environ: Mapping[str, str]) -> Path |
     return cast(Path, setting.read(Given(_substituted(table[setting.name], environ, setting.name, source), source)))
 
 
-def _config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+def config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the settings file that `load` reads; None if there is none. Arguments as there."""
     if config is None and environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
     return CONFIG_FILE if config is None and CONFIG_FILE.exists() else config

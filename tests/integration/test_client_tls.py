@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -39,10 +39,11 @@ BIG = 16 * 2**20
 
 
 class Identity(NamedTuple):
-    """A certificate with its key, as files, and what a client needs to trust it."""
+    """A certificate with its key and that of its authority, as files, and what a client needs to trust it."""
 
     certificate: Path
     key: Path
+    authority: Path
     trusting: ssl.SSLContext
 
     @property
@@ -54,7 +55,9 @@ def issue(folder: Path, name: str = "proxy") -> Identity:
     """Write a certificate for the loopback address, of an authority of its own."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
-    identity = Identity(folder / f"{name}.pem", folder / f"{name}.key", ssl.create_default_context())
+    files = (folder / f"{name}.{kind}" for kind in ("pem", "key", "ca"))
+    identity = Identity(*files, trusting=ssl.create_default_context())
+    identity.authority.write_bytes(authority.cert_pem.bytes())
     identity.certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
     identity.key.write_bytes(issued.private_key_pem.bytes())
     authority.configure_trust(identity.trusting)
@@ -64,9 +67,6 @@ def issue(folder: Path, name: str = "proxy") -> Identity:
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     return issue(tmp_path_factory.mktemp("identity"))
-
-
-Start = Callable[[str], InspectedProcess]
 
 
 def start(folder: Path, upstream: ScriptedUpstream, identity: Identity, worker: str) -> InspectedProcess:
@@ -91,7 +91,11 @@ def server(
     assert "bug" not in process.log()
 
 
-def open_socket(server: InspectedProcess, tls: ssl.SSLContext | None = None) -> socket.socket:
+class Server(Protocol):
+    ws_url: str
+
+
+def open_socket(server: Server, tls: ssl.SSLContext | None = None) -> socket.socket:
     """Connect to a server, and say nothing yet."""
     parts = urlsplit(server.ws_url)
     sock = socket.create_connection((parts.hostname, parts.port), SECONDS)

@@ -41,16 +41,15 @@ class InspectedProcess(GunicornProcess):
 
     Args:
         folder: Where its log goes.
-        upstream_url: Its upstream.
+        upstream_url: Its upstream; None if `wsgi-proxy.toml` in the folder names upstreams.
         options: More of gunicorn's.
         settings: Of the proxy, by their names in lower case.
     """
 
-    def __init__(self, folder: Path, upstream_url: str, *options: str, **settings: str) -> None:
-        environment = {f"WSGI_PROXY_{name.upper()}": value for name, value in settings.items()}
-        super().__init__(
-            folder, "-c", CONFIGURATION, *options, APPLICATION, env={"WSGI_PROXY_UPSTREAM": upstream_url, **environment}
-        )
+    def __init__(self, folder: Path, upstream_url: str | None, *options: str, **settings: str) -> None:
+        given = {**settings, **({} if upstream_url is None else {"upstream": upstream_url})}
+        environment = {f"WSGI_PROXY_{name.upper()}": value for name, value in given.items()}
+        super().__init__(folder, "-c", CONFIGURATION, *options, APPLICATION, env=environment)
         self.url = self.ws_url.replace("ws", "http", 1).removesuffix("/responses")
 
     def holdings(self) -> Holdings:

@@ -28,7 +28,7 @@ class End(Enum):
     RESET = "the connection is reset"
 
 
-Step = bytes | threading.Event | End
+Step = bytes | float | threading.Event | End
 
 
 @dataclass(eq=False)
@@ -42,8 +42,10 @@ class Received:
         body: As received.
         left: Set when the client has closed the connection, or has reset it.
         left_at: When that was, on `time.monotonic`.
+        connection: Which connection it came on, counted from 1.
         sent: How many bytes of the reply were handed to the kernel so far.
         answered: Set when the last byte of the reply was handed to the kernel.
+        ended: Whether the reply itself has ended the connection.
     """
 
     head: str
@@ -51,8 +53,10 @@ class Received:
     body: bytes
     left: threading.Event = field(default_factory=threading.Event)
     left_at: float | None = None
+    connection: int = 0
     sent: int = 0
     answered: threading.Event = field(default_factory=threading.Event)
+    ended: bool = False
 
     def note_departure(self) -> None:
         if not self.left.is_set():
@@ -64,9 +68,10 @@ class ScriptedUpstream:
     """
     An HTTP/1.1 server in threads that answers each request with the next scripted reply.
 
-    A reply is a row of steps: bytes are written as they are, an `Event` is waited for, an `End` ends the
-    connection. Without one the connection stays open for another request. The functions `chunked`, `sized` and
-    `until_close` make the steps of well-formed replies.
+    A reply is a row of steps: bytes are written as they are, a number is a pause in seconds, an `Event` is waited
+    for, an `End` ends the connection. Without one the connection stays open for another request. The functions
+    `chunked`, `sized` and `until_close` make the steps of well-formed replies. Until it is entered, connections are
+    refused.
 
         with ScriptedUpstream() as upstream:
             go_on = threading.Event()
@@ -83,10 +88,12 @@ class ScriptedUpstream:
     """
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
         self._listener.settimeout(POLL_SECONDS)
         self._closing = threading.Event()
         self._replies: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
+        self._interruptions: queue.SimpleQueue[tuple[Step, ...]] = queue.SimpleQueue()
         self._arrived: queue.SimpleQueue[Received] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=self._accept)]
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
@@ -95,6 +102,7 @@ class ScriptedUpstream:
         self.models_asked = 0
 
     def __enter__(self) -> Self:
+        self._listener.listen()
         self._threads[0].start()
         return self
 
@@ -110,9 +118,17 @@ class ScriptedUpstream:
         """Answer the next request that has no reply yet with these steps."""
         self._replies.put(steps)
 
+    def interrupt(self, *steps: Step) -> None:
+        """
+        Carry out these steps on the next connection as soon as a request begins to arrive, without reading it.
+
+        It is seen without head and body.
+        """
+        self._interruptions.put(steps)
+
     def forget(self) -> None:
         """Drop replies that were not given, and requests that were not looked at."""
-        for leftover in (self._replies, self._arrived):
+        for leftover in (self._replies, self._interruptions, self._arrived):
             with contextlib.suppress(queue.Empty):
                 while True:
                     leftover.get_nowait()
@@ -125,19 +141,38 @@ class ScriptedUpstream:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 client, _ = self._listener.accept()
-                thread = threading.Thread(target=self._serve, args=(client,))
+                thread = threading.Thread(target=self._serve, args=(client, len(self._threads)))
                 self._threads.append(thread)
                 thread.start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:
         with client, contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             buffer = bytearray()
             latest: Received | None = None
+            if self._interrupt(client, number):
+                return
             while self._has_request(client, buffer, latest):
-                latest = self._read_request(client, buffer)
+                latest = self._read_request(client, buffer, number)
                 if latest is None or not self._answer(client, latest):
                     return
+
+    def _interrupt(self, client: socket.socket, number: int) -> bool:
+        """Carry out an interruption if there is one; tell if there was."""
+        try:
+            steps = self._interruptions.get_nowait()
+        except queue.Empty:
+            return False
+        request = Received("", {}, b"", connection=number)
+        while not _readable(client, POLL_SECONDS) and not self._closing.is_set():
+            pass
+        self._note(request)
+        self._carry_out(steps, client, request)
+        return True
+
+    def _note(self, request: Received) -> None:
+        self.seen.append(request)
+        self._arrived.put(request)
 
     def _has_request(self, client: socket.socket, buffer: bytearray, latest: Received | None) -> bool:
         """Wait for the first byte of the next request; note it if the client leaves instead."""
@@ -151,7 +186,7 @@ class ScriptedUpstream:
                 buffer += received
         return bool(buffer)
 
-    def _read_request(self, client: socket.socket, buffer: bytearray) -> Received | None:
+    def _read_request(self, client: socket.socket, buffer: bytearray, number: int) -> Received | None:
         start = self._take_through(client, buffer, b"\r\n\r\n")
         if start is None:
             return None
@@ -164,15 +199,14 @@ class ScriptedUpstream:
             if not received:
                 return None
             buffer += received
-        request = Received("\r\n".join((request_line, *lines)), headers, bytes(buffer[:size]))
+        request = Received("\r\n".join((request_line, *lines)), headers, bytes(buffer[:size]), connection=number)
         del buffer[:size]
         method, target, _ = request_line.split(" ", 2)
         if self.models is not None and method == "GET" and target.endswith("/models"):
             self.models_asked += 1
             client.sendall(head(content_type="application/json", content_length=str(len(self.models))) + self.models)
-            return self._read_request(client, buffer)
-        self.seen.append(request)
-        self._arrived.put(request)
+            return self._read_request(client, buffer, number)
+        self._note(request)
         return request
 
     def _take_through(self, client: socket.socket, buffer: bytearray, end: bytes) -> bytes | None:
@@ -192,6 +226,9 @@ class ScriptedUpstream:
             steps = self._replies.get_nowait()
         except queue.Empty:
             steps = tuple(sized(b"no reply was scripted for this request", status=500, content_type="text/plain"))
+        return self._carry_out(steps, client, request)
+
+    def _carry_out(self, steps: tuple[Step, ...], client: socket.socket, request: Received) -> bool:
         for step in steps:
             if isinstance(step, bytes):
                 try:
@@ -200,10 +237,13 @@ class ScriptedUpstream:
                 except OSError:
                     request.note_departure()
                     return False
+            elif isinstance(step, float):
+                self._closing.wait(step)
             elif isinstance(step, threading.Event):
                 if not self._wait(step, client, request):
                     return False
             else:
+                request.ended = True
                 request.answered.set()
                 _end(client, step)
                 return False

@@ -163,6 +163,20 @@ class ClosedEarly(UpstreamError):
     status = 408
 
 
+class TurnTimedOut(ProxyError):
+    """
+    The whole turn took too long, which says nothing about an upstream, so that no other is tried.
+
+    Args:
+        seconds: How long it might have taken.
+    """
+
+    status = 504
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the turn was not over within {seconds:g} s (setting turn_timeout)")
+
+
 class SettingsError(ProxyError):
     """A setting is not acceptable."""
 

@@ -11,11 +11,12 @@ from ..upstream.execution import Upstreams
 from .access import Access
 from .bridge import Bridge
 from .health import add_health_routes
+from .memory import Memory
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
 from .surface import Surface
-from .worker import EXTENSION
+from .worker import EXTENSION, Patience, UpgradeHandler
 
 PREFIXES = ("/v1", "")
 PATH = "/responses"
@@ -61,8 +62,10 @@ def create_blueprint(settings: Settings | None = None) -> Blueprint:
 
 def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
     access = Access(settings)
-    bridge = Bridge(settings, upstreams, access)
-    surface = Surface(settings, upstreams, access)
+    UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
+    memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
+    bridge = Bridge(settings, upstreams, access, memory)
+    surface = Surface(settings, upstreams, access, memory)
     blueprint = Blueprint("wsgi_proxy", __name__)
     for prefix in PREFIXES:
         # Werkzeug matches an upgrade request only with a rule that says so.

@@ -22,6 +22,7 @@ from .access import Access, Admission, Client
 from .care import Times
 from .connection import Connection
 from .drain import DRAIN
+from .memory import Memory
 from .relay import Relay
 from .replies import client_headers, local_address, refusal, refused, upgrade_required
 from .worker import TURN_STATE, UpgradeHandler
@@ -41,14 +42,16 @@ class Bridge:
         settings: Limits and rules.
         upstreams: Those of the worker.
         access: Who may connect.
+        memory: Of the worker's sessions.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access) -> None:
+    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory) -> None:
         self._settings = settings
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
         self._times = Times(*(getattr(settings, name) for name in Times._fields))
         self._upstreams = upstreams
         self._access = access
+        self._memory = memory
         self._told_about_turn_state = False
 
     def converse(self) -> Response:
@@ -62,6 +65,7 @@ class Bridge:
             if DRAIN.begun:
                 raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
             admission = self._access.admit(request.environ, local_address(request.environ))
+            self._memory.admit()
             with admission.client.socket():
                 self._relay(websocket, admission)
         except ProxyError as error:
@@ -88,6 +92,7 @@ class Bridge:
             executor=self._executor(name, headers, admission.client),
             client=admission.client,
             times=self._times,
+            memory=self._memory,
         ).run()
 
     def _executor(self, name: str, headers: Mapping[str, str], client: Client) -> Executor:

@@ -29,6 +29,7 @@ class Times(NamedTuple):
     write_timeout: float = 30.0
     max_age: float = 3600.0
     idle_timeout: float = 0.0
+    turn_timeout: float = 0.0
 
 
 class Charge(Protocol):
@@ -64,12 +65,14 @@ class Care:
     def _make_rounds(self) -> None:
         while True:
             gevent.sleep(TICK_SECONDS)
-            now = time.monotonic()
-            for charge in list(self._charges):
-                try:
-                    charge.tend(now)
-                except Exception:
-                    log.exception("a connection could not be looked after because of a bug")
+            self._look_at_all(time.monotonic())  # so that what was looked at last does not live on in the sleep
+
+    def _look_at_all(self, now: float) -> None:
+        for charge in list(self._charges):
+            try:
+                charge.tend(now)
+            except Exception:
+                log.exception("a connection could not be looked after because of a bug")
 
 
 CARE = Care()

@@ -76,6 +76,7 @@ class Connection:
         self._writing = BoundedSemaphore(1)
         self._broken = False
         self._parts: list[bytes] = []  # of a message whose last fragment has not come
+        self._parts_bytes = 0
         self._is_text = True
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
@@ -90,18 +91,22 @@ class Connection:
         """
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
-            for frame in frames:
-                if frame.opcode in DATA:
-                    message = self._assembled(frame)
-                    if message is not None:
-                        yield message
-            self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+            yield from self._completed()
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
                 self._broken = True
             self._answer()
             gevent.sleep(0)  # or a client that never pauses has the worker for itself
+
+    def _completed(self) -> Iterator[bytes]:
+        """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
+        frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        for frame in frames:
+            if frame.opcode in DATA:
+                message = self._assembled(frame)
+                if message is not None:
+                    yield message
+        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -184,6 +189,16 @@ class Connection:
             self._leave(f"the client answered no ping for {times.ping_timeout:g} s (setting ping_timeout)")
 
     @property
+    def sending(self) -> bool:
+        """Whether something waits for the client to take it in."""
+        return self._sending_since is not None
+
+    @property
+    def incoming_bytes(self) -> int:
+        """How much of a message has come whose end has not."""
+        return len(self._protocol.reader.buffer) + self._parts_bytes
+
+    @property
     def outcome(self) -> str:
         """How the connection ended, for the log: close code and reason, and which side sent them first."""
         protocol = self._protocol
@@ -233,9 +248,10 @@ class Connection:
             self._is_text = frame.opcode is Opcode.TEXT
         self._parts.append(bytes(frame.data))
         if not frame.fin:
+            self._parts_bytes += len(frame.data)
             return None
         message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts = []
+        self._parts, self._parts_bytes = [], 0
         if self._is_text and not message.isascii():
             try:
                 message.decode()

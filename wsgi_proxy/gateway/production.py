@@ -19,10 +19,14 @@ import gevent  # noqa: E402
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
+from .master import improve_master  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
+from .watchdog import Watchdog  # noqa: E402
 from .worker import Server, improve  # noqa: E402
 
 log = logging.getLogger(__name__)
+
+HTTP_CONNECTIONS = 1000
 
 
 def configured() -> dict[str, Any]:
@@ -47,6 +51,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     """
 
     def on_starting(server: Any) -> None:
+        improve_master(server)
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
@@ -65,6 +70,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if settings.max_blocking_time:
+            Watchdog(settings.max_blocking_time).start()
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
@@ -74,11 +81,14 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "worker_class": "wsgi_proxy.gateway.worker.Worker",
         "wsgi_app": "wsgi_proxy.gateway.app:create_app()",
-        # Connections that a worker takes at the same time.
-        "worker_connections": 10000,
+        # Connections that a worker takes at the same time; those of HTTP need some, too.
+        "worker_connections": settings.worker_sockets + HTTP_CONNECTIONS,
         # A worker that gives its master no sign of life for so many seconds is replaced.
         "timeout": 60,
         "graceful_timeout": math.ceil(settings.graceful_timeout + MARGIN_SECONDS),
+        "max_requests": settings.max_requests,
+        # Not all workers at the same time.
+        "max_requests_jitter": settings.max_requests // 10,
         "loglevel": settings.log_level,
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,

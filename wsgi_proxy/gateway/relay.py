@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
+from typing import Any
 
+import gevent
 from gevent.pool import Group
 from websockets.frames import CloseCode
 
-from ..errors import ConnectionLost, ProxyError, RequestError
+from ..errors import ConnectionLost, ProxyError, RequestError, TurnTimedOut
 from ..protocol.frames import error_frame
 from ..protocol.session import Answer, Session, Work
 from ..protocol.turn import State, Turn
@@ -19,6 +21,7 @@ from .access import Client
 from .care import CARE, Times
 from .connection import Connection
 from .drain import DRAIN
+from .memory import NO_ROOM, Memory
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Relay:
         executor: What executes its turns.
         client: What its key may do.
         times: What is due when.
+        memory: Of the worker's sessions.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Relay:
         executor: Executor,
         client: Client,
         times: Times,
+        memory: Memory,
     ) -> None:
         self._name = name
         self._connection = connection
@@ -58,14 +63,16 @@ class Relay:
         self._client = client
         self._lanes = Group()
         self._times = times
+        self._memory = memory
         self._turns = 0
         self._running = 0
+        self._since: dict[Any, float] = {}  # when upstreams were asked, by the greenlets of their turns
         self._began = self._active_at = time.monotonic()
         self._farewell: tuple[CloseCode, str] | None = None  # what is said when no turn runs any more
 
     def run(self) -> None:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
-        with DRAIN.conversation(self), CARE.of(self):
+        with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
             self._serve()
         log.info(
             "session %s closed after %.1f s and %d turns: %s",
@@ -75,9 +82,23 @@ class Relay:
             self._connection.outcome,
         )
 
-    def leave(self) -> None:
+    @property
+    def held_bytes(self) -> int:
+        """What the session holds, and what is coming in."""
+        return self._session.held_bytes + self._connection.incoming_bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether no turn runs, and the client has not been asked to leave."""
+        return not self._running and self._farewell is None
+
+    def forget_older(self) -> None:
+        """Forget the response ids that have been continued from."""
+        self._session.forget_older()
+
+    def leave(self, why: str = "the server restarts") -> None:
         """Have the client connect anew when no turn runs any more."""
-        self._say_when_idle(CloseCode.GOING_AWAY, "the server restarts")
+        self._say_when_idle(CloseCode.GOING_AWAY, why)
 
     def tend(self, now: float) -> None:
         """Do what is due on a connection on which nothing happens."""
@@ -91,6 +112,11 @@ class Relay:
             self._say_when_idle(CloseCode.NORMAL_CLOSURE, f"no turn for {times.idle_timeout:g} s")
         if times.max_age and now - self._began >= times.max_age:
             self._say_when_idle(CloseCode.NORMAL_CLOSURE, f"the connection is {times.max_age:g} s old")
+        for task, since in self._since.items() if times.turn_timeout else ():
+            if now - since >= times.turn_timeout:
+                gevent.get_hub().loop.run_callback(self._end_turn, task)
+        if self._connection.incoming_bytes:
+            self._memory.note(self, active=False)
 
     def cut(self) -> None:
         """End the turns that run, and the connection."""
@@ -100,7 +126,12 @@ class Relay:
     def _serve(self) -> None:
         try:
             for message in self._connection.messages():
-                self._begin(self._session.receive(message))
+                if self._memory.has_room:
+                    self._begin(self._session.receive(message))
+                    self._memory.note(self)
+                else:
+                    self._refuse(NO_ROOM)
+                del message  # it may be large, and the next one may not come soon
         except Exception:
             log.exception("session %s is closed because of a bug", self._name)
             self._connection.close(CloseCode.INTERNAL_ERROR)
@@ -119,10 +150,18 @@ class Relay:
         if self._farewell is None or self._running:
             return
         code, why = self._farewell
-        error = RequestError(f"{why}; connect again, and send the whole conversation", code=LIMIT_REACHED)
-        with suppress(ConnectionLost):
-            self._connection.queue([error_frame(error)])
+        self._refuse(RequestError(f"{why}; connect again, and send the whole conversation", code=LIMIT_REACHED))
         self._connection.close(code, why)
+
+    def _refuse(self, error: ProxyError) -> None:
+        with suppress(ConnectionLost):  # the reader sees it too
+            self._connection.queue([error_frame(error)])
+
+    def _end_turn(self, task: Any) -> None:
+        """End a turn that takes too long; runs in the hub, so that what is looked at stays as it is."""
+        # A turn whose client does not read is cut by the write deadline, and not in the middle of a frame.
+        if task in self._since and not self._connection.sending:
+            task.throw(TurnTimedOut(self._times.turn_timeout))
 
     def _begin(self, works: Iterable[Work]) -> None:
         for work in works:
@@ -139,6 +178,7 @@ class Relay:
                 self._deliver(work, work.frames, ended=True)
             else:
                 self._turns += 1
+                DRAIN.count()
                 self._execute(work)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)
@@ -172,11 +212,19 @@ class Relay:
                     counted.close()  # a client that is quick may start its next turn
                 self._deliver(turn, frames, ended=turn.over)
 
-            if self._executor.execute(turn, deliver):
+            if self._within_time(turn, deliver):
                 self._note(turn)
             else:
                 answer = self._session.answer_prewarm(turn)
                 self._deliver(answer, answer.frames, ended=True)
+
+    def _within_time(self, turn: Turn, deliver: Callable[[list[bytes]], None]) -> bool:
+        task = gevent.getcurrent()
+        self._since[task] = time.monotonic()
+        try:
+            return self._executor.execute(turn, deliver)
+        finally:
+            del self._since[task]
 
     def _fail(self, turn: Turn, error: ProxyError) -> None:
         frame = turn.fail(error)
@@ -186,7 +234,10 @@ class Relay:
 
     def _deliver(self, work: Work, frames: list[bytes], *, ended: bool) -> None:
         """Send frames; the last ones of a piece of work are sent after its commit, for the client may be quick."""
-        following = self._session.finish(work) if ended else []
+        following: list[Work] = []
+        if ended:
+            following = self._session.finish(work)
+            self._memory.note(self)
         self._connection.send(frames)
         self._begin(following)
 

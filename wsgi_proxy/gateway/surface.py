@@ -12,7 +12,7 @@ from typing import NamedTuple
 import gevent
 from flask import Blueprint, Response, request
 
-from ..errors import AccessError, ConnectionLost, ProxyError, RequestError, UpstreamError
+from ..errors import AccessError, ConnectionLost, ProxyError, RequestError, TurnTimedOut, UpstreamError
 from ..protocol.passage import Passage
 from ..protocol.rejection import passed_headers
 from ..protocol.turn import not_found
@@ -22,6 +22,8 @@ from ..upstream.execution import Executor, Upstreams
 from ..upstream.http import Reply
 from .access import Access, Client
 from .attendance import attended
+from .drain import DRAIN
+from .memory import Memory
 from .models import Catalogue
 from .replies import carried, client_headers, dumps, local_address, refusal, refused, socket_of
 from .streaming import streamed
@@ -48,12 +50,14 @@ class Surface:
         settings: Limits.
         upstreams: Those of the worker.
         access: Who may ask.
+        memory: Of the worker; requests take their part of it.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access) -> None:
+    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory) -> None:
         self._settings = settings
         self._upstreams = upstreams
         self._access = access
+        self._memory = memory
         self._catalogue = Catalogue(upstreams)
 
     def add_routes(self, blueprint: Blueprint, prefixes: Iterable[str]) -> None:
@@ -76,6 +80,7 @@ class Surface:
         """Have a route called with who asks, and its errors answered."""
 
         def route(**arguments: str) -> Response:
+            DRAIN.count()
             try:
                 return answer(self._caller(), **arguments)
             except ConnectionLost:
@@ -104,7 +109,7 @@ class Surface:
         if not passage.streams:
             return self._fetched(caller, passage, "/responses")
         sock = socket_of(request.environ)
-        response = streamed(sock, passage, lambda deliver: _streaming(caller, passage, deliver))
+        response = streamed(sock, passage, lambda deliver: self._stream(caller, passage, deliver))
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             response.headers.extend(CLOSE)  # nothing else would tell such a client where the events end
         return response
@@ -113,10 +118,30 @@ class Surface:
         return self._fetched(caller, self._passage(caller), "/responses/compact")
 
     def _fetched(self, caller: Caller, passage: Passage, path: str) -> Response:
-        with caller.client.turn(passage.model):
-            return _answer(attended(socket_of(request.environ), lambda: caller.executor.fetch(passage, path)))
+        with caller.client.turn(passage.model), self._memory.request(passage.size):
+            return _answer(attended(socket_of(request.environ), lambda: self._fetch(caller, passage, path)))
+
+    def _fetch(self, caller: Caller, passage: Passage, path: str) -> Reply:
+        with self._in_time():
+            return caller.executor.fetch(passage, path)
+
+    def _stream(self, caller: Caller, passage: Passage, deliver: Callable[[list[bytes]], None]) -> None:
+        with ExitStack() as counted, self._memory.request(passage.size), self._in_time():
+            counted.enter_context(caller.client.turn(passage.model))
+
+            def pass_on(events: list[bytes]) -> None:
+                if passage.over:
+                    counted.close()  # a client that is quick may send its next request
+                deliver(events)
+
+            caller.executor.stream(passage, pass_on)
+
+    def _in_time(self) -> gevent.Timeout:
+        seconds = self._settings.turn_timeout
+        return gevent.Timeout(seconds or None, TurnTimedOut(seconds))
 
     def _passage(self, caller: Caller) -> Passage:
+        self._memory.admit_request()
         passage = Passage(_body(self._settings.max_message_bytes), exact=caller.client.may_use_all)
         if passage.previous_id and caller.executor.is_of_others(passage.previous_id):
             raise not_found(passage.previous_id)
@@ -147,18 +172,6 @@ class Surface:
         return _answer(attended(socket_of(request.environ), lambda: _asked(caller.executor, credentials, method, path)))
 
 
-def _streaming(caller: Caller, passage: Passage, deliver: Callable[[list[bytes]], None]) -> None:
-    with ExitStack() as counted:
-        counted.enter_context(caller.client.turn(passage.model))
-
-        def pass_on(events: list[bytes]) -> None:
-            if passage.over:
-                counted.close()  # a client that is quick may send its next request
-            deliver(events)
-
-        caller.executor.stream(passage, pass_on)
-
-
 def _asked(executor: Executor, credentials: list[Credential], method: str, path: str) -> Reply:
     """Return the answer of the first credential that knows the response."""
     for credential in credentials[:-1]:
@@ -184,6 +197,8 @@ def _body(limit: int) -> bytes:
         raise _too_long(limit)
     try:
         body: bytes = request.environ["wsgi.input"].read(limit + 1 if size is None else size)
+    except TimeoutError as exc:
+        raise RequestError("the body did not come (setting request_timeout)", status=408, headers=CLOSE) from exc
     except OSError as exc:  # so gevent's server says both
         message = "the body is cut off, or it is not in valid chunks"
         raise RequestError(message, code="invalid_body", headers=CLOSE) from exc

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import logging
 import ssl
 from collections.abc import Callable
 from http.client import HTTPException
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.pywsgi import WSGIHandler
@@ -22,8 +23,24 @@ from .drain import DRAIN, drain_at_exit
 log = logging.getLogger(__name__)
 
 TURN_STATE = "x-codex-turn-state"
+REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
+
+
+class Patience(NamedTuple):
+    """
+    Seconds to wait for an HTTP client.
+
+    Args:
+        request: For the head of a request, and for each next piece of its body.
+        kept: For the next request on a connection.
+        write: For each next piece of an answer to be taken in.
+    """
+
+    request: float = 10.0
+    kept: float = 75.0
+    write: float = 30.0
 
 
 class UpgradeHandler(WebSocketHandler):
@@ -44,6 +61,26 @@ class UpgradeHandler(WebSocketHandler):
         ssl.SSL_ERROR_ZERO_RETURN,
         ssl.SSL_ERROR_SSL,
     )
+    # Of all connections of a process; set when its settings are known.
+    patience = Patience()
+    _seconds_to_first_byte: float | None = None
+    _deadline: gevent.Timeout | None = None
+
+    def handle_one_request(self) -> Any:
+        try:
+            return super().handle_one_request()
+        finally:
+            self._seconds_to_first_byte = self.patience.kept
+            self._head_has_come()
+
+    def read_requestline(self) -> Any:
+        """Read the first line of the next request; while it does not come, the connection can be ended."""
+        self.socket.settimeout(None)
+        seconds = self._seconds_to_first_byte or self.patience.request
+        with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
+            self.rfile.peek(1)
+        self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
+        return super().read_requestline()
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer a request with too many headers with 400; gevent would print a traceback."""
@@ -51,11 +88,33 @@ class UpgradeHandler(WebSocketHandler):
             return super().read_request(raw_requestline)
         except HTTPException as exc:
             raise ValueError(str(exc)) from exc
+        finally:
+            self._head_has_come()
 
-    def read_requestline(self) -> Any:
-        """Read the first line of the next request; while it does not come, the connection can be ended."""
-        with DRAIN.waiting(self.socket):
-            return super().read_requestline()
+    def _head_has_come(self) -> None:
+        if self._deadline:
+            self._deadline.close()
+            self._deadline = None
+
+    def _handle_client_error(self, ex: Exception) -> Any:
+        if isinstance(ex, TimeoutError):
+            return "408", REQUEST_TIMEOUT
+        return super()._handle_client_error(ex)
+
+    def _sendall(self, data: Any) -> None:
+        """Send part of an answer, for as long as the client takes in something."""
+        self.socket.settimeout(self.patience.write)
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self.socket.send(rest) :]
+        except OSError as exc:
+            self.status = f"socket error: {exc}"
+            self.close_connection = True
+            if isinstance(exc, TimeoutError):  # of which gevent would print a traceback
+                raise BrokenPipeError(errno.EPIPE, "the client takes in nothing") from exc
+            raise
+        self.response_length += len(data)
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body; and some servers in
@@ -68,6 +127,7 @@ class UpgradeHandler(WebSocketHandler):
             self.result = refusal
             self.process_result()
         elif self.websocket is None:
+            self.socket.settimeout(self.patience.request)
             WSGIHandler.run_application(self)
         elif self._application_decides():
             self._let_application_decide()
@@ -86,6 +146,7 @@ class UpgradeHandler(WebSocketHandler):
             if subprotocol is not None:
                 self.response_headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
             self.write(b"")
+        self.socket.settimeout(None)
 
     def upgrade_websocket(self) -> list[bytes] | None:
         """Prepare the 101; return the body of the answer if the handshake is broken."""

@@ -182,16 +182,18 @@ def create_message(request: bytes, *, generate: bool = True) -> bytes:
     return b'{"type":"response.create",' + prewarm + request[1:]
 
 
-def request_fields(fields: dict[str, bytes], array: bytes, previous_id: str | None = None) -> dict[str, bytes]:
+def request_fields(
+    fields: dict[str, bytes], array: bytes | list[bytes], previous_id: str | None = None
+) -> dict[str, bytes | list[bytes]]:
     """
     Return the fields of an upstream request.
 
     Args:
         fields: The message's own fields.
-        array: What goes upstream as `input`; takes the place of the client's.
+        array: What goes upstream as `input`, perhaps in pieces; takes the place of the client's.
         previous_id: The id to send upstream, None for none.
     """
-    request = {**fields, "input": array, "stream": b"true"}
+    request: dict[str, bytes | list[bytes]] = {**fields, "input": array, "stream": b"true"}
     if previous_id is not None:
         request["previous_response_id"] = encode(previous_id)
     return request

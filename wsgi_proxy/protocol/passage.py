@@ -27,6 +27,7 @@ class Passage:
             can find another model in it than was found here, in a key that is there twice.
 
     Attributes:
+        size: Of the request, in bytes.
         model: As the client named it.
         streams: The client asked for events.
         previous_id: The response that the client continues; None if it names none.
@@ -51,6 +52,7 @@ class Passage:
         self.previous_id = text_of(fields.get("previous_response_id"))
         self.needs_memory = self.previous_id is not None
         self._body = body if exact else join_object(fields)
+        self.size = len(self._body)
         self.restart()
 
     def restart(self) -> None:

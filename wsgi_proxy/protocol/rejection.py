@@ -19,7 +19,7 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamE
     Make the error for an answer whose status is not 2xx.
 
     Args:
-        status: 300 to 599.
+        status: 300 or more.
         headers: The answer's headers, in any case.
         body: Its body, or as much of it as was read.
 
@@ -39,6 +39,8 @@ def _rejection(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
             f"the upstream answered {status}, a redirect, which is not followed; set base_url to its final address",
             headers=passed,
         )
+    if status > 599:
+        return ProtocolFault(f"the upstream answered {status}, which is no status of HTTP", headers=passed)
     verbatim = error_object(body)
     if verbatim is not None:
         return Rejected(reason(status), status=status, headers=passed, verbatim=verbatim)
@@ -65,12 +67,18 @@ def may_hold_events(headers: Mapping[str, str]) -> bool:
     Tell if a body can be an event stream, by its headers.
 
     Servers name event streams in many ways, so only what cannot be one is told apart: pages, a JSON document, and what
-    was compressed although that was not asked for.
+    was encoded although that was not asked for.
     """
     named = {name.lower(): value.lower() for name, value in headers.items()}
     document = named.get("content-type", "").partition(";")[0].strip() == "application/json"
-    compressed = named.get("content-encoding", "identity") != "identity"
-    return not (document or compressed or is_page(headers, b""))
+    return not (document or encoding_of(headers) or is_page(headers, b""))
+
+
+def encoding_of(headers: Mapping[str, str]) -> str | None:
+    """Return how a body is encoded although that was not asked for; None if it is not."""
+    named = {name.lower(): value.strip().lower() for name, value in headers.items()}
+    encodings = (named.get("content-encoding", ""), named.get("transfer-encoding", ""))
+    return next((name for name in encodings if name not in ("", "identity", "chunked")), None)
 
 
 def first_line(body: bytes) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..errors import ProxyError, RequestError
@@ -28,7 +28,7 @@ from . import messages
 from .dialect import Dialect
 from .frames import error_frame, prewarm_frames
 from .messages import APPEND, CREATE, Message
-from .transcript import EMPTY, Known, KnownResponses, Transcript, replaces, without_resent
+from .transcript import EMPTY, Known, KnownResponses, Ledger, Transcript, replaces, without_resent
 from .turn import State, Turn, not_found
 from .wire import Malformed
 
@@ -102,7 +102,7 @@ class Lane:
     name: str | None
     last: Last | None = None
     busy: bool = False
-    waiting: deque[Message | RequestError] = field(default_factory=deque)
+    waiting: deque[tuple[Message | RequestError, int]] = field(default_factory=deque)  # with their bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,11 @@ class Session:
         "_in_flight",
         "_known",
         "_lanes",
+        "_ledger",
         "_limits",
         "_new_id",
         "_ready",
+        "_waiting_bytes",
         "dialect",
     )
 
@@ -164,10 +166,21 @@ class Session:
         self._new_id = new_id
         self._limits = limits or Limits()
         self._answers_prewarms = answers_prewarms
-        self._known = KnownResponses(self._limits.known_responses, self._limits.transcript_bytes)
+        self._ledger = Ledger()
+        self._known = KnownResponses(self._limits.known_responses, self._limits.transcript_bytes, self._ledger)
         self._lanes: dict[str | None, Lane] = {None: Lane(None)}
         self._ready: deque[Lane] = deque()  # lanes that wait for their next message to start
         self._in_flight = 0
+        self._waiting_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of transcripts, and of messages that wait."""
+        return self._ledger.total_bytes + self._waiting_bytes
+
+    def forget_older(self) -> None:
+        """Forget all response ids but those that lanes ended with."""
+        self._known.keep_only({lane.last.response_id for lane in self._lanes.values() if lane.last})
 
     def receive(self, raw: bytes) -> list[Work]:
         """
@@ -187,10 +200,11 @@ class Session:
         if lane.name not in self._lanes and len(self._lanes) > self._limits.named_lanes:
             return [_refusal(name, self._too_many_lanes())]
         must_wait = lane.busy or self._in_flight >= self._limits.turns_in_flight
-        if must_wait and len(lane.waiting) >= self._limits.waiting_turns:
-            return [_refusal(name, self._queue_is_full())]
+        if must_wait and self._is_full(lane, len(raw)):
+            return [_refusal(name, self._too_much_waits())]
         self._lanes[name] = lane
-        lane.waiting.append(message)
+        lane.waiting.append((message, len(raw)))
+        self._waiting_bytes += len(raw)
         if not lane.busy and lane not in self._ready:
             self._ready.append(lane)
         return self._start()
@@ -226,7 +240,9 @@ class Session:
             lane = self._ready.popleft()
             lane.busy = True
             self._in_flight += 1
-            started.append(self._work_for(lane, lane.waiting.popleft()))
+            message, size = lane.waiting.popleft()
+            self._waiting_bytes -= size
+            started.append(self._work_for(lane, message))
         return started
 
     def _work_for(self, lane: Lane, message: Message | RequestError) -> Work:
@@ -329,13 +345,31 @@ class Session:
             last = None
         if last is None or (last.known.transcript is None and last.response_id is None):
             return
-        lane.last = last
+        self._replace_last(lane, last)
         if last.response_id:
             self._known.add(last.response_id, last.known)
+        if self._ledger.total_bytes > self._limits.transcript_bytes:
+            for other in self._lanes.values():
+                self._forget_transcript(other)
 
-    def _queue_is_full(self) -> ProxyError:
+    def _replace_last(self, lane: Lane, last: Last) -> None:
+        before, lane.last = lane.last, last
+        self._ledger.hold(last.known.transcript)
+        self._ledger.release(before.known.transcript if before else None)
+
+    def _forget_transcript(self, lane: Lane) -> None:
+        """Leave it to the upstream to know what the lane's last turn was about, if that has an id."""
+        if lane.last and lane.last.response_id:
+            self._replace_last(lane, replace(lane.last, known=replace(lane.last.known, transcript=None)))
+
+    def _is_full(self, lane: Lane, size: int) -> bool:
+        limits = self._limits
+        return len(lane.waiting) >= limits.waiting_turns or self._waiting_bytes + size > limits.transcript_bytes
+
+    def _too_much_waits(self) -> ProxyError:
         return ProxyError(
-            f"{self._limits.waiting_turns} turns are waiting in this lane already (setting waiting_turns); "
+            f"at most {self._limits.waiting_turns} turns may wait in a lane (setting waiting_turns), and "
+            f"{self._limits.transcript_bytes} bytes on a connection (setting transcript_bytes); "
             "send the next one when a turn has finished",
             status=429,
         )

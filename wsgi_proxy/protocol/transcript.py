@@ -8,7 +8,7 @@ Forks share their common part. The bytes are joined once per request and never r
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from .wire import item_head, split_array, split_object
@@ -43,9 +43,17 @@ class Transcript:
 
     def array(self) -> bytes:
         """Return all items as one JSON array, oldest first."""
-        parts = [node.items for node in self.nodes() if node.items]
-        parts.reverse()
-        return b"[" + b",".join(parts) + b"]"
+        return b"".join(self.pieces())
+
+    def pieces(self) -> list[bytes]:
+        """Return what that array consists of."""
+        pieces = [b"]"]
+        for node in self.nodes():
+            if node.items:
+                pieces += (node.items, b",")
+        pieces[max(len(pieces) - 1, 1) :] = (b"[",)
+        pieces.reverse()
+        return pieces
 
     def extended(self, *arrays: bytes) -> Transcript:
         """
@@ -149,20 +157,55 @@ class Known:
     upstream: str | None
 
 
+class Ledger:
+    """
+    Counts the bytes of the transcripts that somebody holds; what they share counts once.
+
+    Attributes:
+        total_bytes: Those of all items that are held.
+    """
+
+    __slots__ = ("_holders", "total_bytes")
+
+    def __init__(self) -> None:
+        self._holders: dict[Transcript, int] = {}  # of a node: those who hold it, and the nodes after it that are held
+        self.total_bytes = 0
+
+    def hold(self, transcript: Transcript | None) -> None:
+        """Count a transcript; what has been counted already costs no time."""
+        for node in transcript.nodes() if transcript else ():
+            holders = self._holders.get(node, 0)
+            self._holders[node] = holders + 1
+            if holders:
+                return
+            self.total_bytes += len(node.items)
+
+    def release(self, transcript: Transcript | None) -> None:
+        """Count a transcript no longer, for one of those who hold it."""
+        for node in transcript.nodes() if transcript else ():
+            holders = self._holders.pop(node) - 1
+            if holders:
+                self._holders[node] = holders
+                return
+            self.total_bytes -= len(node.items)
+
+
 class KnownResponses:
     """
     The newest responses of a session by id.
 
     Args:
         limit: How many ids are kept.
-        max_bytes: How many bytes of items they may hold together; what they share counts once.
+        max_bytes: How many bytes of items may be held.
+        ledger: Where they are counted, with whatever else is held; None for one of its own.
     """
 
-    __slots__ = ("_by_id", "_limit", "_max_bytes")
+    __slots__ = ("_by_id", "_ledger", "_limit", "_max_bytes")
 
-    def __init__(self, limit: int, max_bytes: int) -> None:
+    def __init__(self, limit: int, max_bytes: int, ledger: Ledger | None = None) -> None:
         self._limit = limit
         self._max_bytes = max_bytes
+        self._ledger = ledger or Ledger()
         self._by_id: OrderedDict[str, Known] = OrderedDict()
 
     def get(self, response_id: str) -> Known | None:
@@ -171,28 +214,24 @@ class KnownResponses:
 
     def add(self, response_id: str, known: Known) -> None:
         """Remember a response; the oldest ids are forgotten until both limits hold again."""
+        self._ledger.hold(known.transcript)
+        if response_id in self._by_id:
+            self._forget(response_id)
         self._by_id[response_id] = known
-        self._by_id.move_to_end(response_id)
-        while len(self._by_id) > self._limit or self._holds_too_much():
-            self._by_id.popitem(last=False)
+        while self._by_id and (len(self._by_id) > self._limit or self._ledger.total_bytes > self._max_bytes):
+            self._forget(next(iter(self._by_id)))
 
-    def _holds_too_much(self) -> bool:
-        # Counting what is shared twice is cheap, and nearly always enough to say no.
-        at_most = sum(known.transcript.total_bytes for known in self._by_id.values() if known.transcript)
-        return at_most > self._max_bytes and self.held_bytes() > self._max_bytes
+    def keep_only(self, response_ids: Container[str | None]) -> None:
+        """Forget all others."""
+        for response_id in [known for known in self._by_id if known not in response_ids]:
+            self._forget(response_id)
+
+    def _forget(self, response_id: str) -> None:
+        self._ledger.release(self._by_id.pop(response_id).transcript)
 
     def held_bytes(self) -> int:
-        """Return the bytes of all items that are held; what transcripts share counts once."""
-        counted: set[int] = set()
-        total = 0
-        for known in self._by_id.values():
-            for node in known.transcript.nodes() if known.transcript else ():
-                # Nodes are alive while they are counted, so an id stands for one node.
-                if id(node) in counted:
-                    break
-                counted.add(id(node))
-                total += len(node.items)
-        return total
+        """Return the bytes of all items that are counted; what transcripts share counts once."""
+        return self._ledger.total_bytes
 
     def __len__(self) -> int:
         return len(self._by_id)

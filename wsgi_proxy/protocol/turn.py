@@ -233,9 +233,9 @@ class Turn:
             return self._request(self.delta, self.previous_id)
         if takes_incremental and self.previous_id and self.previous and self.previous.upstream == upstream:
             return self._request(self.delta, self.previous_id)
-        return self._request(self.transcript.array(), None)
+        return self._request(self.transcript.pieces(), None)
 
-    def _request(self, array: bytes, previous_id: str | None) -> bytes:
+    def _request(self, array: bytes | list[bytes], previous_id: str | None) -> bytes:
         request = request_fields(self.fields, array, previous_id)
         if self._alias is not None and self._alias != self.model:
             request["model"] = encode(self._alias)

@@ -268,16 +268,22 @@ class Executor:
                 return
         if turn.prewarm:
             raise _OnlyOverHTTP
+        # Requests may be large, so nothing here holds on to them.
         http = self._upstreams.http(credential)
         target = _target(credential, turn)
-        request = turn.request_for(credential.name, http.takes_incremental_input, model=target)
-        self._forward(turn, http.execute(request, self.headers_for(credential)), attempts, opening)
+        execution = http.execute(
+            turn.request_for(credential.name, http.takes_incremental_input, model=target), self.headers_for(credential)
+        )
+        self._forward(turn, execution, attempts, opening)
 
     def _stream_passage(self, passage: Passage, attempts: Attempts, opening: Opening) -> None:
         credential = attempts.credential
         http = self._upstreams.http(credential)
-        body = passage.request_for(_target(credential, passage), http.takes_incremental_input)
-        self._forward(passage, http.execute(body, self.headers_for(credential)), attempts, opening)
+        target = _target(credential, passage)
+        execution = http.execute(
+            passage.request_for(target, http.takes_incremental_input), self.headers_for(credential)
+        )
+        self._forward(passage, execution, attempts, opening)
 
     def _over_websocket(
         self, turn: Turn, credential: Credential, socket: UpstreamSocket

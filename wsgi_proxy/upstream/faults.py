@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import urllib3.exceptions
 
 from ..errors import ConnectTimedOut, TimedOut
+from .answer import BadChunk
 
 # The most telling cause comes first.
 WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (ConnectionResetError, "the upstream reset the connection"),
     (socket.gaierror, "its host name has no address"),
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),
+    (BadChunk, "a chunk of the body has no valid length"),
     ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the body was cut off"),
 )
 
@@ -41,10 +43,6 @@ def was_closed(exc: Exception) -> bool:
 def words_for(exc: BaseException) -> str:
     """Say a cause in words, without the addresses and object names that libraries put there."""
     causes = list(causes_of(exc))
-    # http.client says no more than this: the length of a chunk is not there, or is no number.
-    lengths = [str(cause) for cause in causes if type(cause) is ValueError and "int() with base 16" in str(cause)]
-    if lengths:
-        return "the body was cut off" if lengths[0].endswith(" b''") else "a chunk of the body has no valid length"
     for kinds, words in WORDS:
         if any(isinstance(cause, kinds) for cause in causes):
             return words

@@ -20,7 +20,7 @@ import urllib3.exceptions
 
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
-from ..protocol.rejection import first_line, is_page, may_hold_events, passed_headers, rejection
+from ..protocol.rejection import encoding_of, first_line, is_page, may_hold_events, passed_headers, rejection
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
 from .faults import causes_of, no_connection, no_event, silence, was_closed, words_for
@@ -122,6 +122,9 @@ class HTTPUpstream:
         """
         deadline = time.monotonic() + self._upstream.first_event_timeout
         response = self._send("POST", "/responses", request, headers)
+        # Nobody needs the request any more, which may be large, while its answer may take minutes.
+        del request
+        response.request.body = None
         try:
             if response.status_code >= 300:
                 raise self._refusal(response)
@@ -150,7 +153,7 @@ class HTTPUpstream:
         with self._send(method, path, body, headers) as response:
             if response.status_code >= 300:
                 raise self._refusal(response)
-            if is_page(response.headers, b"") or response.headers.get("content-encoding", "identity") != "identity":
+            if is_page(response.headers, b"") or encoding_of(response.headers):
                 raise self._no_events(response, "JSON")
             return Reply(response.status_code, response.headers, self._document(response))
 
@@ -204,7 +207,7 @@ class HTTPUpstream:
             return no_event(self._upstream.first_event_timeout)
         if was_closed(exc):
             return ClosedEarly(f"the upstream {self.name!r} closed the connection before it answered")
-        if any(isinstance(cause, http.client.HTTPException) for cause in causes):
+        if any(isinstance(cause, (http.client.HTTPException, urllib3.exceptions.InvalidHeader)) for cause in causes):
             log.warning("upstream %s did not answer with HTTP: %r", self.name, causes[-1])
             return ProtocolFault(f"the upstream {self.name!r} did not answer with HTTP")
         # Some causes quote the URL of the proxy, or a part of it.
@@ -219,7 +222,7 @@ class HTTPUpstream:
         return error
 
     def _no_events(self, response: requests.Response, wanted: str = "events") -> UpstreamError:
-        kind = response.headers.get("content-encoding") or response.headers.get("content-type")
+        kind = encoding_of(response.headers) or response.headers.get("content-type")
         line = first_line(self._beginning(response))
         log.warning("upstream %s answered with %r instead of %s: %r", self.name, kind, wanted, line)
         return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of {wanted}")
@@ -262,7 +265,8 @@ class EventStream:
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """
-        Yield the payloads of each chunk, as they arrive, until the body ends.
+        Yield the payloads of each chunk, as they arrive, until the body ends; an empty list where a chunk completes
+        none, so that the reader can let others run however much of that comes.
 
         Raises:
             TimedOut: No event came before the deadline, or nothing at all came for `gap_timeout`.
@@ -274,7 +278,7 @@ class EventStream:
             payloads = decoder.feed(chunk)
             if payloads:
                 self._expect_gaps()
-                yield payloads
+            yield payloads
         yield decoder.close()
 
     def drain(self) -> None:
@@ -297,7 +301,10 @@ class EventStream:
 
     def _read(self) -> bytes:
         if self._deadline is not None:
-            self._wait_at_most(self._deadline - time.monotonic())
+            left = self._deadline - time.monotonic()
+            if left <= 0:  # a socket that always has something to read never times out
+                raise self._silence()
+            self._wait_at_most(left)
         try:
             return self._raw.read1(READ_BYTES, decode_content=False)
         except urllib3.exceptions.ReadTimeoutError as exc:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 import warnings
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -11,23 +13,26 @@ import requests.adapters
 import urllib3.exceptions
 
 from ..settings import UpstreamSettings
+from .answer import Answer
+
+LEAST_SECONDS = 0.001
 
 
 class Adapter(requests.adapters.HTTPAdapter):
     """
-    Kept connections that can be told from new ones, and whose writes have a deadline of their own.
+    Kept connections that can be told from new ones, on which a request and the head of its answer have a deadline.
 
     Args:
         connections: How many are kept.
-        send_timeout: Seconds that sending one request may take.
+        timeout: Seconds from a request, or from its connection if that is new, to the head of its answer.
 
     Attributes:
         connects: How many connections were begun so far.
     """
 
-    def __init__(self, connections: int, send_timeout: float) -> None:
+    def __init__(self, connections: int, timeout: float) -> None:
         super().__init__(pool_connections=1, pool_maxsize=connections, max_retries=0)
-        self._send_timeout = send_timeout
+        self._timeout = timeout
         self.connects = 0
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -41,16 +46,25 @@ class Adapter(requests.adapters.HTTPAdapter):
         # The pool's own count does not tell: it makes new connections with old objects.
         def connect(connection: Any) -> None:
             self.connects += 1
+            connection.deadline = time.monotonic() + self._timeout
             kind.connect(connection)
+
+        def putrequest(connection: Any, *args: Any, **kwargs: Any) -> None:
+            connection.deadline = time.monotonic() + self._timeout
+            kind.putrequest(connection, *args, **kwargs)
 
         # urllib3 leaves the time to connect on the socket while a body is sent, and gevent counts it for all of it.
         def send(connection: Any, data: bytes) -> None:
             if connection.sock is None:
                 connection.connect()
-            connection.sock.settimeout(self._send_timeout)
+            connection.sock.settimeout(max(connection.deadline - time.monotonic(), LEAST_SECONDS))
             kind.send(connection, data)
 
-        return type(kind.__name__, (kind,), {"connect": connect, "send": send})
+        def response_class(connection: Any, sock: socket.socket, **options: Any) -> Answer:
+            return Answer(sock, connection.deadline, **options)
+
+        changed = {"connect": connect, "putrequest": putrequest, "send": send, "response_class": response_class}
+        return type(kind.__name__, (kind,), changed)
 
 
 class Session(requests.Session):

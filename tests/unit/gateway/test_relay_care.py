@@ -10,6 +10,7 @@ import pytest
 from websockets.frames import CloseCode
 
 from wsgi_proxy.gateway.care import Times
+from wsgi_proxy.gateway.memory import Memory
 from wsgi_proxy.gateway.relay import LIMIT_REACHED, Relay
 
 NEVER = Times(ping_interval=0.0, keepalive_interval=0.0, max_age=0.0, idle_timeout=0.0)
@@ -21,6 +22,7 @@ class FakeConnection:
 
     def __init__(self) -> None:
         self.sent_at = 1000.0
+        self.incoming_bytes = 0
         self.said: list[Any] = []
 
     def tend(self, now: float) -> None: ...
@@ -39,7 +41,15 @@ def relay_of(monkeypatch: pytest.MonkeyPatch, times: Times) -> tuple[Any, FakeCo
     monkeypatch.setattr("wsgi_proxy.gateway.relay.time", SimpleNamespace(monotonic=lambda: 1000.0))
     connection: Any = FakeConnection()
     nothing: Any = None
-    relay = Relay(name="s", connection=connection, session=nothing, executor=nothing, client=nothing, times=times)
+    relay = Relay(
+        name="s",
+        connection=connection,
+        session=nothing,
+        executor=nothing,
+        client=nothing,
+        times=times,
+        memory=Memory(1, 1),
+    )
     return relay, connection
 
 

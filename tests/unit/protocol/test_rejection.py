@@ -81,6 +81,14 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     assert "internal" not in error.message
 
 
+@pytest.mark.parametrize("status", [600, 999])
+def test_a_status_that_there_is_not_is_none_of_the_request(status: int) -> None:
+    """Clients know what to do about 400 to 599."""
+    error = rejection(status, {}, b'{"error":{"message":"no"}}')
+    assert isinstance(error, ProtocolFault)
+    assert (502, status) == (error.status, error.answered)
+
+
 def test_only_headers_that_concern_the_client_are_passed() -> None:
     """Never cookies or internal ones."""
     headers = {
@@ -135,6 +143,9 @@ def test_is_page(headers: dict[str, str], start: bytes, expected: bool) -> None:
         ({"Content-Type": "text/html"}, False),
         ({"Content-Type": "Application/JSON; charset=utf-8"}, False),
         ({"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, False),
+        ({"Transfer-Encoding": "Chunked"}, True),
+        ({"Transfer-Encoding": "identity"}, True),
+        ({"Transfer-Encoding": "gzip, chunked"}, False),
     ],
 )
 def test_only_what_cannot_be_an_event_stream_is_refused(headers: dict[str, str], expected: bool) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -685,3 +686,83 @@ def test_a_refused_message_makes_no_lane() -> None:
 def test_what_a_client_made_up_is_quoted_in_part(kind: str) -> None:
     """An error frame is no place for megabytes."""
     assert len(error_to(new_session(), message(kind))["error"]["message"]) < 300
+
+
+def test_what_waits_has_a_limit_in_bytes() -> None:
+    """At the limit it waits; a byte more is answered with 429, and room comes back when a turn has started."""
+    waits = message(model="m", input="waits")
+    session = new_session(transcript_bytes=2 * len(waits))
+    turn = turn_of(session, message(model="m", input="hi"))
+    for _ in range(2):
+        assert [] == session.receive(waits)
+    refusal = only(session.receive(b" "))
+    assert isinstance(refusal, Answer)
+    error = decoded_error(refusal.frames[0])
+    assert 429 == error["status"]
+    assert f"{2 * len(waits)} bytes on a connection (setting transcript_bytes)" in error["error"]["message"]
+    turn.receive(completed())
+    following = only(session.finish(turn))
+    assert isinstance(following, Turn)
+    assert [] == session.receive(b" ")
+
+
+def test_a_session_knows_what_it_holds() -> None:
+    """Items that turns share count once, messages that wait count as long as they do."""
+    session = new_session()
+    assert 0 == session.held_bytes
+    say(session, "1", "resp_1")
+    first = len(raw(user("1"))) + len(raw(ANSWER))  # two nodes: what was asked, and what was answered
+    assert first == session.held_bytes
+    say(session, "2", "resp_2", previous_response_id="resp_1")
+    assert 2 * first == session.held_bytes
+    say(session, "3", "resp_3", previous_response_id="resp_1")
+    assert 3 * first == session.held_bytes
+    turn = turn_of(session, message(model="m", input="4"))
+    waits = message(model="m", input="5")
+    session.receive(waits)
+    assert 3 * first + len(waits) == session.held_bytes
+    turn.receive(completed("resp_4", ANSWER))
+    only(session.finish(turn))
+    assert 4 * first == session.held_bytes
+
+
+def test_older_responses_can_be_forgotten() -> None:
+    """What lanes ended with stays, in each lane; what only the others held is free."""
+    session = new_session()
+    say(session, "1", "resp_1")
+    say(session, "2", "resp_2", stream_id="side")
+    say(session, "3", "resp_3")
+    one = session.held_bytes // 3
+    session.forget_older()
+    assert 2 * one == session.held_bytes
+    for forgotten, status in (("resp_1", 400), ("resp_2", None), ("resp_3", None)):
+        sent = message(model="m", input="more", previous_response_id=forgotten, store=False)
+        if status:
+            assert "previous_response_not_found" == error_to(session, sent)["error"]["code"]
+        else:
+            request_of(turn := turn_of(session, sent))
+            turn.receive(completed())
+            session.finish(turn)
+
+
+def test_a_last_turn_that_is_too_big_is_left_to_the_upstream() -> None:
+    """What follows it names the id, and nothing of it is held."""
+    session = new_session(transcript_bytes=300)
+    say(session, "x" * 500, "resp_1")
+    assert 0 == session.held_bytes
+    turn = turn_of(session, message("response.append", input=[user("more")]))
+    assert (None, "resp_1") == (turn.transcript, turn.previous_id)
+
+
+def test_a_transcript_is_copied_once_for_a_request() -> None:
+    """More copies of a long one would hold up the event loop."""
+    session = new_session()
+    for number in range(8):
+        chained = {"previous_response_id": f"resp_{number - 1}"} if number else {}
+        say(session, "x" * 2**20, f"resp_{number}", **chained)
+    turn = turn_of(session, message(model="m", input="more", previous_response_id="resp_7"))
+    tracemalloc.start()
+    request = turn.request_for("main", None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 8 * 2**20 < len(request) < peak < 1.2 * len(request)

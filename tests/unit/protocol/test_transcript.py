@@ -6,6 +6,7 @@ from wsgi_proxy.protocol.transcript import (
     EMPTY,
     Known,
     KnownResponses,
+    Ledger,
     Transcript,
     after_compaction,
     inside,
@@ -211,3 +212,36 @@ def test_what_only_the_upstream_holds_has_no_bytes() -> None:
     responses = KnownResponses(10, 0)
     responses.add("a", known(None))
     assert (1, 0) == (len(responses), responses.held_bytes())
+
+
+def test_a_ledger_counts_nodes_as_long_as_somebody_holds_them() -> None:
+    """In whatever order holders come and go; twice the same holder are two."""
+    trunk = EMPTY.extended(b"[1]")
+    forks = [trunk.extended(b"[22]"), trunk.extended(b"[333]")]
+    ledger = Ledger()
+    totals = []
+    for hold, transcript in (
+        (True, forks[0]),
+        (True, forks[1]),
+        (True, forks[1]),
+        (False, forks[0]),
+        (True, trunk),
+        (False, forks[1]),
+        (False, forks[1]),
+        (False, trunk),
+        (True, None),
+    ):
+        (ledger.hold if hold else ledger.release)(transcript)
+        totals.append(ledger.total_bytes)
+    assert [3, 6, 6, 4, 4, 4, 1, 0, 0] == totals
+
+
+def test_all_but_some_can_be_forgotten() -> None:
+    """What they share with those stays."""
+    responses = KnownResponses(10, 1000)
+    trunk = EMPTY.extended(b"[1]")
+    for name in "abc":
+        responses.add(name, known(trunk.extended(b"[22]")))
+    responses.keep_only({"b", None})
+    assert (1, 3) == (len(responses), responses.held_bytes())
+    assert responses.get("b")

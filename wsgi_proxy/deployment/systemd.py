@@ -14,8 +14,8 @@ CONFIG_FILE = Path("/etc/wsgi-proxy/wsgi-proxy.toml")
 ENVIRONMENT_FILE = "/etc/wsgi-proxy/environment"
 HOMES = ("/home/", "/root/", "/run/user/")
 STOP_MARGIN_SECONDS = 15
-# A worker takes 10000 clients; each can have several connections to upstreams.
-MOST_FILES = 65536
+LEAST_FILES = 65536
+FILES_FOR_A_CLIENT = 4  # its own socket, and those to upstreams
 
 UNIT = """\
 {notes}
@@ -104,7 +104,7 @@ def unit(settings: Settings, *, config: Path, user: str) -> str:
         environment=ENVIRONMENT_FILE,
         folder=str(config.parent).replace("%", "%%"),
         user=user,
-        files=MOST_FILES,
+        files=max(LEAST_FILES, FILES_FOR_A_CLIENT * settings.worker_sockets),
         capabilities=_capabilities(port_of(settings.bind)),
         home=_home(in_home=in_home),
     )

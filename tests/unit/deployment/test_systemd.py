@@ -69,6 +69,12 @@ def test_the_file_that_is_read_is_the_one_that_is_named(tmp_path: Path) -> None:
     assert "CapabilityBoundingSet=" in lines(found)
 
 
+@pytest.mark.parametrize(("sockets", "files"), [("10000", 65536), ("100000", 400000)])
+def test_open_files(sockets: str, files: int) -> None:
+    """Are enough for the clients that a worker takes, and for what it opens to upstreams for them."""
+    assert f"LimitNOFILE={files}" in lines(printed("systemd", worker_sockets=sockets))
+
+
 def test_variables_of_the_environment_are_named(tmp_path: Path) -> None:
     """The service does not have them; their values are not shown."""
     unit = printed("systemd", upstream="http://127.0.0.1:9/v1", upstream_api_key="very-secret")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 from ..conftest import Process, ProxyProcess
 from ..inspected import InspectedProcess
@@ -73,7 +74,7 @@ def start(folder: Path, upstream: ScriptedUpstream, identity: Identity, worker: 
     """Start a server of one worker that speaks TLS."""
     options = ("-k", STOCK) if worker == "stock worker" else ()
     settings = {"tls_certificate": str(identity.certificate), "tls_key": str(identity.key)}
-    return InspectedProcess(folder, upstream.url, *options, tls_handshake_timeout="1s", close_timeout="1s", **settings)
+    return InspectedProcess(folder, upstream.url, *options, request_timeout="2s", close_timeout="1s", **settings)
 
 
 @pytest.fixture(scope="module", params=["our worker", "stock worker"])
@@ -116,13 +117,17 @@ def test_a_client_that_checks_the_certificate(
     large = event("response.output_text.delta", delta="y" * BIG)
     http_upstream.reply(*chunked(CREATED, completed("resp_1")))
     http_upstream.reply(*chunked(large, completed("resp_2")))
-    with connect(server.ws_url, ssl=identity.trusting, max_size=2**25, compression=None) as client:
-        client.send(json.dumps(create("one")))
-        assert ["response.created", "response.completed"] == [json.loads(client.recv())["type"] for _ in range(2)]
-        client.send(json.dumps(create("x" * BIG, previous_response_id="resp_1")))
-        assert BIG == len(json.loads(client.recv(SECONDS))["delta"])
-        assert "resp_2" == json.loads(client.recv(SECONDS))["response"]["id"]
-    assert 1000 == client.close_code
+
+    async def converse() -> int | None:  # not with threads, of which two would use the TLS of one socket
+        async with connect(server.ws_url, ssl=identity.trusting, max_size=2**25, compression=None) as client:
+            await client.send(json.dumps(create("one")))
+            assert ["response.created", "response.completed"] == [json.loads(await client.recv())["type"] for _ in "12"]
+            await client.send(json.dumps(create("x" * BIG, previous_response_id="resp_1")))
+            assert BIG == len(json.loads(await client.recv())["delta"])
+            assert "resp_2" == json.loads(await client.recv())["response"]["id"]
+        return client.close_code
+
+    assert 1000 == asyncio.run(asyncio.wait_for(converse(), SECONDS))
     http_upstream.next_request()
     assert BIG < len(http_upstream.next_request().body)
 
@@ -213,7 +218,7 @@ def test_what_is_no_tls_leaves_nothing_behind(server: InspectedProcess, identity
             sock.recv(1)
     with closing(open_socket(server)) as silent, closing(open_socket(server)) as half:
         half.sendall(greeting[:50])
-        for sock in (silent, half):  # after tls_handshake_timeout
+        for sock in (silent, half):  # after request_timeout
             assert b"" == sock.recv(1)
     server.settles(before)
 

@@ -175,7 +175,7 @@ def demo_nginx(
         yield server
 
 
-@pytest.mark.parametrize("mode", ["sync", "stream", "document"])
+@pytest.mark.parametrize("mode", ["async", "stream", "document"])
 def test_the_openai_sdk(demo_nginx: Nginx, identity: Identity, mode: str) -> None:
     """Holds its conversation over wss:// and https://, with the certificate checked."""
     trusted = {"SSL_CERT_FILE": str(identity.authority)}

@@ -302,11 +302,7 @@ def test_a_certificate_and_its_key(name: str, other: str) -> None:
     """One is of no use without the other."""
     assert f"{name} (file test.toml) is given without {other}, give both or neither." == refusal(f'{name} = "a.pem"')
     settings = read('tls_certificate = "a.pem"\ntls_key = "a.key"')
-    assert (Path("a.pem"), Path("a.key"), 10.0) == (
-        settings.tls_certificate,
-        settings.tls_key,
-        settings.tls_handshake_timeout,
-    )
+    assert (Path("a.pem"), Path("a.key")) == (settings.tls_certificate, settings.tls_key)
 
 
 def test_both_forms_in_one_file() -> None:

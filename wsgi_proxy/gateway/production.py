@@ -22,7 +22,7 @@ from .drain import MARGIN_SECONDS  # noqa: E402
 from .master import improve_master  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
 from .watchdog import Watchdog  # noqa: E402
-from .worker import Server, improve  # noqa: E402
+from .worker import improve  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
     def post_worker_init(worker: Any) -> None:
         improve(worker)
-        Server.handshake_timeout = settings.tls_handshake_timeout
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.

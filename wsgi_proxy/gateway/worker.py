@@ -33,7 +33,7 @@ class Patience(NamedTuple):
     Seconds to wait for an HTTP client.
 
     Args:
-        request: For the head of a request, and for each next piece of its body.
+        request: For the TLS handshake, for the head of a request, and for each next piece of its body.
         kept: For the next request on a connection.
         write: For each next piece of an answer to be taken in.
     """
@@ -198,14 +198,7 @@ class UpgradeHandler(WebSocketHandler):
 
 
 class Server(PyWSGIServer):
-    """
-    gunicorn's server, which stops accepting connections as soon as its worker is told to end.
-
-    Attributes:
-        handshake_timeout: Seconds for the TLS handshake, as the setting `tls_handshake_timeout`.
-    """
-
-    handshake_timeout = 10.0
+    """gunicorn's server, which stops accepting connections as soon as its worker is told to end."""
 
     def start(self) -> None:
         if not DRAIN.begun:  # a worker may be told to end before it has begun
@@ -216,7 +209,7 @@ class Server(PyWSGIServer):
         """Serve a connection over TLS, if it gets as far as that; gevent would wait for ever, or print a traceback."""
         with self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args) as sock:
             try:
-                with gevent.Timeout(self.handshake_timeout, TimeoutError):
+                with gevent.Timeout(UpgradeHandler.patience.request, TimeoutError):
                     sock.do_handshake()
             except OSError as error:  # TimeoutError is one
                 log.debug("no TLS handshake with %s: %s", address, error)

@@ -93,7 +93,6 @@ class Settings:
     workers: int = 1
     tls_certificate: Path | None = None
     tls_key: Path | None = None
-    tls_handshake_timeout: float = 10.0
     upstream: str | None = None
     upstream_api_key: str | None = field(default=None, repr=False)
     proxy_url: str | None = field(default=None, repr=False)

@@ -106,7 +106,6 @@ SETTINGS = (
         "Certificate in PEM form, with those of the authorities between, to serve https:// and wss://.",
     ),
     Setting("tls_key", FILE, None, "", "Its key in PEM form, not encrypted."),
-    Setting("tls_handshake_timeout", DURATION, "10s", "seconds", "Time for a client to finish the TLS handshake."),
     Setting("upstream", BASE_URL, None, "", "Server that executes the turns; short for one entry of `[[upstreams]]`."),
     Setting(
         "upstream_api_key",
@@ -233,7 +232,7 @@ SETTINGS = (
         DURATION,
         "10s",
         "seconds",
-        "Time for a client to send the head of a request, or to go on with its body.",
+        "Time for a client to finish the TLS handshake, to send the head of a request, or to go on with its body.",
     ),
     Setting("keep_alive", DURATION, "75s", "seconds", "Time for which an HTTP connection waits for its next request."),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),

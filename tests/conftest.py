@@ -122,12 +122,20 @@ class ProxyProcess(Process):
     A proxy under gunicorn. Without an upstream's URL, `args` or `env` have to name one.
 
     Attributes:
+        address: Where it listens; that of another one that has ended, or a free one.
         url: Its base URL, such as `http://127.0.0.1:40002/v1`.
         ws_url: Where clients open their WebSocket.
     """
 
-    def __init__(self, folder: Path, upstream_url: str | None, *args: str, env: dict[str, str] | None = None) -> None:
-        address = f"127.0.0.1:{free_port()}"
+    def __init__(
+        self,
+        folder: Path,
+        upstream_url: str | None,
+        *args: str,
+        env: dict[str, str] | None = None,
+        address: str | None = None,
+    ) -> None:
+        self.address = address = address or f"127.0.0.1:{free_port()}"
         self.url = f"http{secured(env)}://{address}/v1"
         self.ws_url = f"ws{secured(env)}://{address}/v1/responses"
         upstream = () if upstream_url is None else ("--upstream", upstream_url)
@@ -208,11 +216,11 @@ def start_upstream(tmp_path: Path) -> Iterator[Callable[..., UpstreamProcess]]:
 
 @pytest.fixture
 def start_proxy(tmp_path: Path) -> Iterator[Callable[..., ProxyProcess]]:
-    """Return a function: URL of an upstream, options of `wsgi-proxy serve`, `env` -> a running `ProxyProcess`."""
+    """Return a function: as `ProxyProcess`, but for the folder -> one that is running."""
     with contextlib.ExitStack() as started:
 
-        def start(upstream_url: str | None, *args: str, env: dict[str, str] | None = None) -> ProxyProcess:
-            process = ProxyProcess(tmp_path, upstream_url, *args, env=env)
+        def start(upstream_url: str | None, *args: str, **options: Any) -> ProxyProcess:
+            process = ProxyProcess(tmp_path, upstream_url, *args, **options)
             started.callback(process.stop)
             return process
 

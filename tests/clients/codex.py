@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,8 +71,23 @@ def execute(release: str, base_url: str, model: str, folder: Path, *, http: bool
     return [item["text"] for item in _completed_items(events) if item["type"] == "agent_message"]
 
 
-def converse(release: str, base_url: str, model: str, folder: Path, *, http: bool = False) -> list[str]:
-    """Ask both questions in one thread of `codex app-server`, as an editor does; otherwise as `execute`."""
+def converse(
+    release: str,
+    base_url: str,
+    model: str,
+    folder: Path,
+    *,
+    http: bool = False,
+    between: Callable[[], object] = lambda: None,
+) -> list[str]:
+    """
+    Ask both questions in one thread of `codex app-server`, as an editor does.
+
+    Args:
+        between: Called before the second question.
+
+    All else is as for `execute`.
+    """
     env = _environment(release, base_url, model, folder)
     log = folder / "stderr.log"
     with (
@@ -88,7 +103,9 @@ def converse(release: str, base_url: str, model: str, folder: Path, *, http: boo
             server.call("initialize", clientInfo={"name": "wsgi-proxy-tests", "version": "1"})
             server.notify("initialized")
             thread = server.call("thread/start")["thread"]["id"]
-            said = [text for question in QUESTIONS for text in server.ask(thread, question)]
+            said = server.ask(thread, QUESTIONS[0])
+            between()
+            said += server.ask(thread, QUESTIONS[1])
             process.stdin.close()
             process.wait()
         finally:

@@ -134,6 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(step)
             elif isinstance(step, End):
                 self.close_connection = True
+            elif isinstance(step, float):
+                time.sleep(step)
             else:
                 while not step.wait(POLL_SECONDS):
                     if self.upstream.closing.is_set():

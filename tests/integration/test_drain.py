@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from ..conftest import GunicornProcess, ProxyProcess
-from ..servers import ScriptedUpstream, chunked
+from ..servers import ScriptedUpstream, Step, chunk, chunked, head
+from .ruled_upstream import Asked, RuledUpstream
 from .test_workers import CONFIGURATION, STOCK
-from .wire import RawClient, completed, create, event
+from .wire import CLOSE, RawClient, completed, create, event, frame
 
 SECONDS = 10.0
 LIMIT = "websocket_connection_limit_reached"
 DELTA = event("response.output_text.delta", delta="x")
+
+GOING_AWAY = (1001).to_bytes(2, "big")
 
 Server = ProxyProcess | GunicornProcess
 Start = Callable[..., Server]
@@ -150,3 +153,41 @@ def test_readiness_ends_with_the_drain(start: Start) -> None:
         answer = late.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"worker"' in answer
+
+
+def test_no_turn_is_lost_to_a_restart(tmp_path: Path) -> None:
+    """Two hundred that stream when SIGTERM comes all complete, with all their events; then the server ends."""
+    turns, deltas, seconds = 200, 40, 4.0
+
+    def rule(asked: Asked) -> Iterator[Step]:
+        mark = asked.fields["metadata"]["mark"]
+        yield head(transfer_encoding="chunked")
+        for number in range(deltas):
+            yield chunk(event("response.output_text.delta", delta=f"{mark}/{number}"))
+            yield seconds / deltas
+        yield chunk(completed(mark)) + b"0\r\n\r\n"
+
+    with RuledUpstream(rule) as upstream, ExitStack() as entered:
+        environment = {"WSGI_PROXY_UPSTREAM": upstream.url, "WSGI_PROXY_WORKERS": "2"}
+        server = GunicornProcess(tmp_path, "-c", CONFIGURATION, env=environment)
+        entered.callback(server.stop)
+        clients = [entered.enter_context(RawClient(server.ws_url)) for _ in range(turns)]
+        idle = entered.enter_context(RawClient(server.ws_url))
+        for number, client in enumerate(clients):
+            client.say(create(metadata={"mark": f"turn {number}"}))
+        for client in clients:
+            client.socket.settimeout(60)
+            assert client.hear()["delta"].endswith("/0")
+        server.process.terminate()
+        hear_goodbye(idle)
+        idle.send(frame(CLOSE, GOING_AWAY))
+        for number, client in enumerate(clients):
+            events = client.hear_turn()
+            heard = [found["delta"] for found in events[:-1]]
+            assert [f"turn {number}/{delta}" for delta in range(1, deltas)] == heard
+            assert f"turn {number}" == events[-1]["response"]["id"]
+            hear_goodbye(client)
+            client.send(frame(CLOSE, GOING_AWAY))
+        ended = time.monotonic()
+        assert 0 == server.process.wait(30)
+        print(f"The server ended {time.monotonic() - ended:.2f} s after the last turn.")

@@ -153,9 +153,11 @@ class Connection:
         try:
             with self._writing:
                 self._flush()
-            # Closing while bytes are unread would reset the connection, and the close frame might be lost.
-            while self._socket.recv(READ_BYTES):
-                pass
+            # Closing while bytes are unread would reset the connection, and the close frame might be lost. After the
+            # client's own close frame none come.
+            while self._protocol.close_rcvd is None and (data := self._socket.recv(READ_BYTES)):
+                self._protocol.receive_data(data)
+                self._protocol.events_received()
         except (OSError, ValueError, ConnectionLost):
             pass
         except gevent.Timeout as expired:

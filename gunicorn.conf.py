@@ -22,5 +22,9 @@ globals().update(configured())
 # One line for each request that is not a WebSocket:
 # accesslog = "-"
 
-# Behind a proxy on another host, so that its X-Forwarded-For and X-Forwarded-Proto are believed:
-# forwarded_allow_ips = "10.0.0.5"
+# The log in a file, which `wsgi-proxy print logrotate` rotates; without it, it is standard error:
+# errorlog = "/var/log/wsgi-proxy/error.log"
+# pidfile = "/run/wsgi-proxy/pid"
+
+# forwarded_allow_ips has no effect: these workers read no X-Forwarded-For. To have an application of your own see the
+# addresses of clients behind a balancer, wrap it in werkzeug's ProxyFix.

@@ -18,6 +18,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -135,8 +136,8 @@ class ProxyProcess(Process):
         address: str | None = None,
     ) -> None:
         self.address = address = address or f"127.0.0.1:{free_port()}"
-        self.url = f"http://{address}/v1"
-        self.ws_url = f"ws://{address}/v1/responses"
+        self.url = f"http{secured(env)}://{address}/v1"
+        self.ws_url = f"ws{secured(env)}://{address}/v1/responses"
         upstream = () if upstream_url is None else ("--upstream", upstream_url)
         options = ("--bind", address, *upstream, "--workers", "2", *args)
         super().__init__(folder, "serve", *options, env=env)
@@ -161,8 +162,8 @@ class GunicornProcess(Process):
 
     def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None) -> None:
         address = f"127.0.0.1:{free_port()}"
-        self.ws_url = f"ws://{address}/v1/responses"
-        self._probe = f"http://{address}/v1/responses"
+        self.ws_url = f"ws{secured(env)}://{address}/v1/responses"
+        self._probe = f"http{secured(env)}://{address}/v1/responses"
         # Its log is named after the first argument.
         super().__init__(folder, "--bind", address, "--no-control-socket", *args, env=env)
         self.wait_until(self._answers)
@@ -175,12 +176,22 @@ class GunicornProcess(Process):
 
 
 def fetch(method: str, url: str) -> tuple[int, bytes]:
-    """Return status and body of one HTTP request."""
+    """Return status and body of one HTTP request; a certificate is not checked."""
     parts = urlsplit(url)
-    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=START_SECONDS)) as connection:
+    client: http.client.HTTPConnection = (
+        http.client.HTTPSConnection(parts.netloc, timeout=START_SECONDS, context=ssl._create_unverified_context())
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(parts.netloc, timeout=START_SECONDS)
+    )
+    with contextlib.closing(client) as connection:
         connection.request(method, parts.path)
         response = connection.getresponse()
         return response.status, response.read()
+
+
+def secured(env: dict[str, str] | None) -> str:
+    """Return what the scheme of a server's URLs has at its end: `s` if its settings name a certificate."""
+    return "s" if "WSGI_PROXY_TLS_CERTIFICATE" in (env or {}) else ""
 
 
 def free_port() -> int:

@@ -50,7 +50,7 @@ class InspectedProcess(GunicornProcess):
         given = {**settings, **({} if upstream_url is None else {"upstream": upstream_url})}
         environment = {f"WSGI_PROXY_{name.upper()}": value for name, value in given.items()}
         super().__init__(folder, "-c", CONFIGURATION, *options, APPLICATION, env=environment)
-        self.url = self.ws_url.replace("ws://", "http://").removesuffix("/responses")
+        self.url = self.ws_url.replace("ws", "http", 1).removesuffix("/responses")
 
     def holdings(self) -> Holdings:
         """Return what its worker holds just now; of one that is idle the numbers do not change."""

@@ -21,6 +21,8 @@ Imports point down only; a test walks them.
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
 `settings`, `errors`
     The tables of settings, and how their values are read; one tree of exceptions. Everything may import them.
+`deployment`
+    Files for systemd, nginx, HAProxy and logrotate, made from the settings. Nothing imports it but `cli`.
 `demo`
     An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
 

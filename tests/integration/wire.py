@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import socket
+import ssl
 import struct
 from types import TracebackType
 from typing import Any, Self
@@ -19,16 +20,25 @@ TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 
 class RawClient:
     """
-    A client socket; the handshake is made, frames are not.
+    A client socket; the handshake is made, under `tls` if that is given, frames are not.
 
     Attributes:
         status: Of the answer to the upgrade request.
         headers: Of that answer, names in lower case.
     """
 
-    def __init__(self, url: str, *, headers: dict[str, str] | None = None, early: bytes = b"") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: dict[str, str] | None = None,
+        early: bytes = b"",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=SECONDS)
+        if tls:  # under which an end that is not announced is an error
+            self.socket = tls.wrap_socket(self.socket, server_hostname=parts.hostname, suppress_ragged_eofs=False)
         fields = {
             "Host": parts.netloc,
             "Upgrade": "websocket",

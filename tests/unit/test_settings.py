@@ -297,6 +297,14 @@ def test_key_stays_with_its_upstream(environ: dict[str, str], keys: tuple[str, .
     assert keys == read(text, environ, upstream="http://other/v1").upstreams[0].api_keys
 
 
+@pytest.mark.parametrize(("name", "other"), [("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")])
+def test_a_certificate_and_its_key(name: str, other: str) -> None:
+    """One is of no use without the other."""
+    assert f"{name} (file test.toml) is given without {other}, give both or neither." == refusal(f'{name} = "a.pem"')
+    settings = read('tls_certificate = "a.pem"\ntls_key = "a.key"')
+    assert (Path("a.pem"), Path("a.key")) == (settings.tls_certificate, settings.tls_key)
+
+
 def test_both_forms_in_one_file() -> None:
     """A file that gives an upstream in both forms is refused."""
     text = f'upstream = "{URL}"\nupstreams = []'

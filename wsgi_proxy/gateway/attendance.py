@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,8 +12,11 @@ import gevent
 from gevent.util import wrap_errors
 
 from ..errors import ConnectionLost
+from .tls import has_left
 
 Result = TypeVar("Result")
+
+LOOK_SECONDS = 1.0
 
 
 def attended(sock: socket.socket | None, work: Callable[[], Result]) -> Result:
@@ -53,16 +57,25 @@ def ended_by_leaving(sock: socket.socket | None, task: gevent.Greenlet[..., Any]
 
 
 def _kill_when_left(sock: socket.socket, task: gevent.Greenlet[Any, Any]) -> None:
+    wait = _wait_under_tls if isinstance(sock, ssl.SSLSocket) else _wait
+    if wait(sock):
+        task.kill(block=False)
+
+
+def _wait(sock: socket.socket) -> bool:
+    """Wait until the client leaves, and return true; return false if its next request comes instead."""
     while True:
         try:
-            # A look that takes nothing: what has come may be the client's next request.
-            if sock.recv(1, socket.MSG_PEEK):
-                return
+            # A look that takes nothing.
+            return not sock.recv(1, socket.MSG_PEEK)
         except TimeoutError:
             continue
-        except ValueError:
-            return  # a TLS socket cannot be looked into
         except OSError:
-            pass
-        break
-    task.kill(block=False)
+            return True
+
+
+def _wait_under_tls(sock: socket.socket) -> bool:
+    """Wait until the client leaves, and return true; nothing can be read without taking it."""
+    while not has_left(sock):
+        gevent.sleep(LOOK_SECONDS)
+    return True

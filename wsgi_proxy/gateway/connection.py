@@ -24,6 +24,7 @@ from websockets.server import ServerProtocol
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
 from .care import Times
+from .tls import shut
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ class Connection:
             while self._protocol.close_rcvd is None and (data := self._socket.recv(READ_BYTES)):
                 self._protocol.receive_data(data)
                 self._protocol.events_received()
-        except (OSError, ConnectionLost):
+        except (OSError, ValueError, ConnectionLost):
             pass
         except gevent.Timeout as expired:
             if expired is not timeout:
@@ -216,12 +217,12 @@ class Connection:
     def _hang_up(self) -> None:
         """Leave a client that does not answer a close frame; whoever reads finds the end."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            shut(self._socket, socket.SHUT_RDWR)
 
     def _take_in(self) -> None:
         try:
             data = self._early or self._socket.recv(READ_BYTES)
-        except OSError:
+        except (OSError, ValueError):  # the latter if TLS was ended meanwhile
             data = b""
         self._early = b""
         if not data:
@@ -289,7 +290,7 @@ class Connection:
                 if data:
                     self._send_all(data)
                 if SEND_EOF in writes:
-                    self._socket.shutdown(socket.SHUT_WR)
+                    shut(self._socket, socket.SHUT_WR)
             except OSError as exc:
                 self._broken = True
                 raise ConnectionLost("the client has left") from exc

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import gevent
 
 from .master import ask_to_leave
+from .tls import shut
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Drain:
 def _read_no_more(sock: socket.socket) -> None:
     """Have whoever reads find the end; what has come already is still read, and answered."""
     with suppress(OSError):
-        sock.shutdown(socket.SHUT_RD)
+        shut(sock, socket.SHUT_RD)
 
 
 DRAIN = Drain()

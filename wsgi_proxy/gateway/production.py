@@ -20,7 +20,7 @@ from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
 from .master import improve_master  # noqa: E402
-from .reload import read_settings, tell_warnings  # noqa: E402
+from .reload import current_context, read_settings, tell_warnings  # noqa: E402
 from .watchdog import Watchdog  # noqa: E402
 from .worker import improve  # noqa: E402
 
@@ -74,6 +74,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
+    context = current_context()
     return {
         "bind": settings.bind,
         "workers": settings.workers,
@@ -94,6 +95,10 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "on_starting": on_starting,
         "on_reload": on_reload,
         "post_worker_init": post_worker_init,
+        # That there is a file is what has gunicorn serve TLS; both were read with the settings.
+        "certfile": str(settings.tls_certificate) if context else None,
+        "keyfile": str(settings.tls_key) if context else None,
+        "ssl_context": lambda config, default: context or default(),  # noqa: ARG005
     }
 
 

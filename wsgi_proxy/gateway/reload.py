@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Callable
 
 from ..errors import SettingsError
 from ..settings import Settings, load
+from .tls import server_context
 
 log = logging.getLogger(__name__)
 
 _latest: Settings | None = None
+_latest_context: ssl.SSLContext | None = None
 
 
 def current_settings() -> Settings:
@@ -26,6 +29,11 @@ def current_settings() -> Settings:
     settings = load(None, os.environ, {})
     tell_warnings(settings)
     return settings
+
+
+def current_context() -> ssl.SSLContext | None:
+    """Return how the server speaks TLS by the settings that the master has read; None if it does not."""
+    return _latest_context
 
 
 def _refuse_loss(earlier: Settings, settings: Settings) -> None:
@@ -52,11 +60,12 @@ def read_settings(read: Callable[[], Settings]) -> Settings:
     Raises:
         SettingsError: They are not acceptable, and there are no earlier ones.
     """
-    global _latest  # noqa: PLW0603 - the master's memory, which its workers inherit
+    global _latest, _latest_context  # noqa: PLW0603 - the master's memory, which its workers inherit
     try:
         settings = read()
         if _latest:
             _refuse_loss(_latest, settings)
+        _latest_context = server_context(settings)
         _latest = settings
     except SettingsError as error:
         if _latest is None:

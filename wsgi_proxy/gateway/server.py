@@ -18,8 +18,12 @@ def serve(read: Callable[[], Settings]) -> None:
     Serve until a signal ends it; gunicorn exits the process.
 
     Args:
-        read: Returns the settings, which are acceptable at start; called again on SIGHUP.
+        read: Returns the settings; called again on SIGHUP.
+
+    Raises:
+        SettingsError: They are not acceptable.
     """
+    read_settings(read)  # or gunicorn would put what is not acceptable into words of its own
     Application(read).run()
 
 
@@ -42,9 +46,11 @@ class Application(BaseApplication):
         return create_app()
 
     def _announce(self, arbiter: Any) -> None:
-        upstreams = ", ".join(upstream.base_url for upstream in current_settings().upstreams)
+        settings = current_settings()
+        upstreams = ", ".join(upstream.base_url for upstream in settings.upstreams)
+        scheme = "wss" if settings.tls_certificate else "ws"
         host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         if sys.stdout is not None:  # it may have been closed
-            sys.stdout.write(f"wsgi-proxy serves ws://{host}:{port}/v1/responses -> {upstreams}\n")
+            sys.stdout.write(f"wsgi-proxy serves {scheme}://{host}:{port}/v1/responses -> {upstreams}\n")
             sys.stdout.flush()

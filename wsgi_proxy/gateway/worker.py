@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
+import logging
+import ssl
 from collections.abc import Callable
 from email.errors import MissingHeaderBodySeparatorDefect
 from http.client import HTTPException
@@ -19,6 +21,8 @@ from gunicorn.workers.ggevent import PyWSGIServer
 from ..upstream.headers import WHITE_SPACE, can_be_carried
 from .drain import DRAIN, drain_at_exit
 
+log = logging.getLogger(__name__)
+
 TURN_STATE = "x-codex-turn-state"
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
@@ -30,7 +34,7 @@ class Patience(NamedTuple):
     Seconds to wait for an HTTP client.
 
     Args:
-        request: For the head of a request, and for each next piece of its body.
+        request: For the TLS handshake, for the head of a request, and for each next piece of its body.
         kept: For the next request on a connection.
         write: For each next piece of an answer to be taken in.
     """
@@ -51,6 +55,13 @@ class UpgradeHandler(WebSocketHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
+    # Of a client that has left, for which gevent would print a traceback: under TLS the errors have other numbers.
+    ignored_socket_errors = (
+        *WSGIHandler.ignored_socket_errors,
+        ssl.SSL_ERROR_EOF,
+        ssl.SSL_ERROR_ZERO_RETURN,
+        ssl.SSL_ERROR_SSL,
+    )
     # Of all connections of a process; set when its settings are known.
     patience = Patience()
     _seconds_to_first_byte: float | None = None
@@ -203,6 +214,17 @@ class Server(PyWSGIServer):
         if not DRAIN.begun:  # a worker may be told to end before it has begun
             super().start()
             DRAIN.take(self)
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        """Serve a connection over TLS, if it gets as far as that; gevent would wait for ever, or print a traceback."""
+        with self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args) as sock:
+            try:
+                with gevent.Timeout(UpgradeHandler.patience.request, TimeoutError):
+                    sock.do_handshake()
+            except OSError as error:  # TimeoutError is one
+                log.debug("no TLS handshake with %s: %s", address, error)
+                return None
+            return self.handle(sock, address)
 
 
 class Worker(GeventWebSocketWorker):

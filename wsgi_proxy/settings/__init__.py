@@ -19,7 +19,7 @@ A value is taken from the default, the file, the environment or the command line
 """
 
 from . import keysfile
-from .load import CONFIG_VARIABLE, keys_file_setting, load, parse_websockets
+from .load import CONFIG_VARIABLE, config_file, keys_file_setting, load, parse_websockets
 from .models import Models
 from .records import NO_UPSTREAM, KeySettings, Settings, UpstreamSettings
 from .show import described, settings_table_markdown
@@ -38,6 +38,7 @@ __all__ = [
     "Setting",
     "Settings",
     "UpstreamSettings",
+    "config_file",
     "described",
     "keys_file_setting",
     "keysfile",

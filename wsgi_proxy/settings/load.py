@@ -36,13 +36,14 @@ def load(config: Path | None, environ: Mapping[str, str], options: Mapping[str, 
     Raises:
         SettingsError: A value is not accepted, a name is unknown, or the file cannot be read.
     """
-    config = _config_file(config, environ)
+    config = config_file(config, environ)
     given: dict[str, Given] = {}
     for layer in (_from_options(options), _from_environment(environ), _from_file(config, environ) if config else {}):
         given = (_without_upstream(layer) if "upstream" in given else layer) | given
     values = {name: setting.read(given[name]) for name, setting in BY_NAME.items() if name in given}
     sources = {name: given[name].source if name in given else "default" for name in [*BY_NAME, *TABLES]}
     settings = Settings(**values)
+    _require_both(settings, sources)
     upstreams = _upstreams(settings, given.get("upstreams"))
     keys = _keys(settings, sources["client_keys"], given.get("keys"))
     settings = replace(settings, upstreams=upstreams, keys=keys, sources=sources)
@@ -64,7 +65,7 @@ def keys_file_setting(config: Path | None, environ: Mapping[str, str]) -> Path |
     setting = BY_NAME["keys_file"]
     if environ.get(setting.variable):
         return cast(Path, setting.read(Given(environ[setting.variable], f"environment {setting.variable}")))
-    config = _config_file(config, environ)
+    config = config_file(config, environ)
     table = _parsed(config) if config else {}
     if setting.name not in table:
         return None
@@ -72,7 +73,8 @@ def keys_file_setting(config: Path | None, environ: Mapping[str, str]) -> Path |
     return cast(Path, setting.read(Given(_substituted(table[setting.name], environ, setting.name, source), source)))
 
 
-def _config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+def config_file(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the settings file that `load` reads; None if there is none. Arguments as there."""
     if config is None and environ.get(CONFIG_VARIABLE):
         return Path(environ[CONFIG_VARIABLE])
     return CONFIG_FILE if config is None and CONFIG_FILE.exists() else config
@@ -137,6 +139,13 @@ def _from_options(options: Mapping[str, object]) -> dict[str, Given]:
     return {
         name: Given(value, f"option {BY_NAME[name].option}") for name, value in options.items() if value is not None
     }
+
+
+def _require_both(settings: Settings, sources: Mapping[str, str]) -> None:
+    """A certificate is of no use without its key."""
+    for name, other in (("tls_certificate", "tls_key"), ("tls_key", "tls_certificate")):
+        if getattr(settings, name) and not getattr(settings, other):
+            raise SettingsError(f"{name} ({sources[name]}) is given without {other}, give both or neither.")
 
 
 def _upstreams(settings: Settings, given: Given | None) -> tuple[UpstreamSettings, ...]:

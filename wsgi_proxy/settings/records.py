@@ -91,6 +91,8 @@ class Settings:
 
     bind: str = "127.0.0.1:8765"
     workers: int = 1
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     upstream: str | None = None
     upstream_api_key: str | None = field(default=None, repr=False)
     proxy_url: str | None = field(default=None, repr=False)

@@ -98,6 +98,14 @@ class Setting:
 SETTINGS = (
     Setting("bind", BIND, "127.0.0.1:8765", "", "Address to listen on; without client keys only a loopback one."),
     Setting("workers", whole(1, 1024), "1", "processes", "Worker processes that share the address."),
+    Setting(
+        "tls_certificate",
+        FILE,
+        None,
+        "",
+        "Certificate in PEM form, with those of the authorities between, to serve https:// and wss://.",
+    ),
+    Setting("tls_key", FILE, None, "", "Its key in PEM form, not encrypted."),
     Setting("upstream", BASE_URL, None, "", "Server that executes the turns; short for one entry of `[[upstreams]]`."),
     Setting(
         "upstream_api_key",
@@ -224,7 +232,7 @@ SETTINGS = (
         DURATION,
         "10s",
         "seconds",
-        "Time for a client to send the head of a request, or to go on with its body.",
+        "Time for a client to finish the TLS handshake, to send the head of a request, or to go on with its body.",
     ),
     Setting("keep_alive", DURATION, "75s", "seconds", "Time for which an HTTP connection waits for its next request."),
     Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),

@@ -1,0 +1,1 @@
+"""The files for other programs: their text, and what those programs say to it."""

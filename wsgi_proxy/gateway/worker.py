@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from http.client import HTTPException
+from io import BytesIO
 from typing import Any
 
 from gevent.pywsgi import WSGIHandler
@@ -14,7 +14,9 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
+from .chunks import Input
 from .drain import DRAIN, drain_at_exit
+from .strictness import read_head
 
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
@@ -32,13 +34,26 @@ class UpgradeHandler(WebSocketHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
+    wsgi_input: Any = None
 
     def read_request(self, raw_requestline: str) -> Any:
-        """Answer a request with too many headers with 400; gevent would print a traceback."""
-        try:
-            return super().read_request(raw_requestline)
-        except HTTPException as exc:
-            raise ValueError(str(exc)) from exc
+        """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
+        self._head = BytesIO(read_head(raw_requestline.encode("latin-1"), self.rfile))
+        return super().read_request(raw_requestline)
+
+    def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802
+        return super().MessageClass(self._head)
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        if self.wsgi_input.chunked_input:
+            self.wsgi_input = environ["wsgi.input"] = Input.of(self.wsgi_input)
+        return environ
+
+    def handle_one_response(self) -> None:
+        super().handle_one_response()
+        if isinstance(self.wsgi_input, Input) and self.wsgi_input.is_broken:
+            self.close_connection = True  # whatever the application made of it
 
     def read_requestline(self) -> Any:
         """Read the first line of the next request; while it does not come, the connection can be ended."""

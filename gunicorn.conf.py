@@ -21,6 +21,3 @@ globals().update(configured())
 
 # One line for each request that is not a WebSocket:
 # accesslog = "-"
-
-# Behind a proxy on another host, so that its X-Forwarded-For and X-Forwarded-Proto are believed:
-# forwarded_allow_ips = "10.0.0.5"

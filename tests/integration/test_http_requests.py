@@ -212,7 +212,7 @@ DROPPED = {
     "thread-id": b"a\x0bb",
     "openai-project": b"a\x7fb",
     "cookie": b"a=b",
-    "x-forwarded-for": b"10.0.0.1",
+    "x-forwarded-for": b"127.0.0.1",
     "openai-beta": b"x",
     "content-type": b"text/plain",
     "accept-encoding": b"gzip",

@@ -26,6 +26,9 @@ from ..protocol.frames import error_frame
 from .care import Times
 
 log = logging.getLogger(__name__)
+# Of websockets, which writes every message to its log where an application logs everything.
+QUIET = logging.getLogger(f"{__name__}.frames")
+QUIET.setLevel(logging.WARNING)
 
 READ_BYTES = 65536
 # Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
@@ -71,7 +74,7 @@ class Connection:
         self._socket = sock
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes)
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         self._parts: list[bytes] = []  # of a message whose last fragment has not come
@@ -187,7 +190,8 @@ class Connection:
         """How the connection ended, for the log: close code and reason, and which side sent them first."""
         protocol = self._protocol
         if protocol.close_rcvd_then_sent:
-            return f"closed by the client: {protocol.close_rcvd}"
+            # Its reason is the client's, who might end the line and begin another.
+            return f"closed by the client: {ascii(str(protocol.close_rcvd))[1:-1]}"
         if protocol.close_sent is not None:
             return f"closed by the proxy: {protocol.close_sent}"
         return self._cause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +14,7 @@ from geventwebsocket.handler import WebSocketHandler
 from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
+from .accesslog import Answer, write_line
 from .chunks import Input
 from .drain import DRAIN, drain_at_exit
 from .strictness import read_head
@@ -34,10 +35,12 @@ class UpgradeHandler(WebSocketHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
+    environ: Any = None
     wsgi_input: Any = None
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
+        self.environ = None
         self._head = BytesIO(read_head(raw_requestline.encode("latin-1"), self.rfile))
         return super().read_request(raw_requestline)
 
@@ -46,9 +49,16 @@ class UpgradeHandler(WebSocketHandler):
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
+        environ["RAW_URI"] = self.path  # for the access log
         if self.wsgi_input.chunked_input:
             self.wsgi_input = environ["wsgi.input"] = Input.of(self.wsgi_input)
         return environ
+
+    def log_request(self) -> None:
+        """Write to gunicorn's access log; gevent-websocket's handler has one of its own, which nobody sees."""
+        if self.environ and self.code != 101:
+            answer = Answer(self._orig_status or "", list(_text(self.response_headers)), self.response_length)
+            write_line(self.server.log, self.environ, answer, self.time_finish - self.time_start)
 
     def handle_one_response(self) -> None:
         super().handle_one_response()
@@ -137,6 +147,10 @@ class UpgradeHandler(WebSocketHandler):
         self.environ["wsgi.websocket"] = None
         self.close_connection = False  # the 101 that is not written would have
         return self.start_response(status, headers, exc_info)
+
+
+def _text(headers: Iterable[tuple[bytes, bytes]] | None) -> Iterator[tuple[str, str]]:
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers or ())
 
 
 class Server(PyWSGIServer):

@@ -98,6 +98,8 @@ class Connection:
                     message = self._assembled(frame)
                     if message is not None:
                         yield message
+                    elif frame.fin:
+                        break  # it was no UTF-8, and what came behind it counts no more
             self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")

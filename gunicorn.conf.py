@@ -25,6 +25,3 @@ globals().update(configured())
 # The log in a file, which `wsgi-proxy print logrotate` rotates; without it, it is standard error:
 # errorlog = "/var/log/wsgi-proxy/error.log"
 # pidfile = "/run/wsgi-proxy/pid"
-
-# forwarded_allow_ips has no effect: these workers read no X-Forwarded-For. To have an application of your own see the
-# addresses of clients behind a balancer, wrap it in werkzeug's ProxyFix.

@@ -65,6 +65,7 @@ setup(
             "types-gevent",
             "types-requests",
         ],
+        "fuzz": ["atheris>=3.0"],  # apart, because there are not wheels of it for every platform
     },
     entry_points={
         "console_scripts": ["wsgi-proxy = wsgi_proxy.cli:main"],

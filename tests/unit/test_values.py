@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wsgi_proxy.settings.models import MODELS, PATTERNS, Models
+from wsgi_proxy.settings.networks import EVERY_NETWORK, LOOPBACK, NETWORKS
 from wsgi_proxy.settings.table import UPSTREAM_NAME
 from wsgi_proxy.settings.values import (
     BASE_URL,
@@ -88,6 +90,9 @@ ACCEPTED = [
     (HEADERS, {}, {}),
     (ORIGINS, "https://APP.example, http://other.example:8080", ("https://app.example", "http://other.example:8080")),
     (ORIGINS, "https://app.example/", ("https://app.example",)),
+    (NETWORKS, "127.0.0.1, ::1", LOOPBACK),
+    (NETWORKS, ["10.0.0.0/8"], (ip_network("10.0.0.0/8"),)),
+    (NETWORKS, "*", EVERY_NETWORK),
     (ORIGINS, ["null", "app://client", "http://[::1]:1"], ("null", "app://client", "http://[::1]:1")),
     (FILE, "/etc/proxy.keys", Path("/etc/proxy.keys")),
     (FILE, "~/proxy.keys", Path.home() / "proxy.keys"),
@@ -124,6 +129,7 @@ REFUSED = [
     ],
     *[(DIGEST, value) for value in ("", "ab", "ab" * 31, "ab" * 33, "xy" * 32, 1, None)],
     *[(HEADERS, value) for value in ("x: y", [], None)],
+    *[(NETWORKS, value) for value in ("", "10.0.0.1/8", "localhost", "*, ::1", "10.0.0", "10.0.0.1:80", [], [1], None)],
     *[(ORIGINS, value) for value in ("", "*", "https://*.example", "app.example", "https://", [], [1], {}, None)],
     *[
         (ORIGINS, value)
@@ -281,6 +287,9 @@ def test_parse_bool(text: str, expected: bool | None) -> None:
         (whole(1), 3, "3"),
         (PROXY_URL, "http://user:secret@proxy:3128", "http://***@proxy:3128"),
         (ORIGINS, ("https://a.example", "null"), "https://a.example, null"),
+        (NETWORKS, LOOPBACK, "127.0.0.1, ::1"),
+        (NETWORKS, (ip_network("10.0.0.0/8"), ip_network("fe80::/10")), "10.0.0.0/8, fe80::/10"),
+        (NETWORKS, EVERY_NETWORK, "*"),
         (MODELS, Models(("qwen3-*",), (("gpt-5", "qwen3-32b"),)), "qwen3-*, gpt-5=qwen3-32b"),
         (FLAG, True, "true"),
     ],

@@ -20,6 +20,7 @@ from ..settings import KeySettings, Settings
 from ..settings.keysfile import digest_of
 from ..settings.models import EVERY_MODEL
 from ..settings.records import is_loopback
+from .forwarding import is_handed_on_from_elsewhere
 
 SUBPROTOCOL = "openai-insecure-api-key."
 # Headers in which a client can send a key.
@@ -40,6 +41,11 @@ ORIGIN_NOT_ALLOWED = (
 )
 KEYS_REQUIRED = (
     "Without client keys this server answers its own machine only; make a key with `wsgi-proxy keys add NAME` and set "
+    "keys_file, or set allow_without_keys = true if something else checks who calls."
+)
+KEYS_REQUIRED_BEHIND = (
+    "Without client keys this server answers its own machine only, and a server in front of it has handed on a request "
+    "from elsewhere (X-Forwarded-For, Forwarded or X-Real-IP); make a key with `wsgi-proxy keys add NAME` and set "
     "keys_file, or set allow_without_keys = true if something else checks who calls."
 )
 HOST_NOT_ALLOWED = (
@@ -207,7 +213,8 @@ class Access:
 
         Raises:
             AccessError: 403 for an origin that is not allowed; 401 without a valid key; without keys, 403 for an
-                address that other machines can reach, or a `Host` that is not local.
+                address that other machines can reach, a `Host` that is not local, or a request handed on from
+                elsewhere.
         """
         origin, host = _header(environ, "HTTP_ORIGIN"), _header(environ, "HTTP_HOST")
         if origin and not self.allows_origin(origin, host):
@@ -216,6 +223,8 @@ class Access:
         if self.has_keys:
             return self._admit_one_of(offers)
         if self._only_local:
+            if is_handed_on_from_elsewhere(environ):
+                raise AccessError(KEYS_REQUIRED_BEHIND, status=403, code="keys_required")
             _require_local(local_address, host)
         return Admission(self._anybody, next((offer.subprotocol for offer in offers if offer.subprotocol), None))
 

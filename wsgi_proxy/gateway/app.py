@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response
+from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
 from ..settings import Settings
+from ..settings.networks import Network
 from ..upstream.execution import Upstreams
 from .access import Access
 from .bridge import Bridge
+from .forwarding import name_the_client
+from .handler import Patience
 from .health import add_health_routes
 from .memory import Memory
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
 from .surface import Surface
-from .worker import EXTENSION, Patience, UpgradeHandler
+from .worker import EXTENSION, UpgradeHandler
 
 PREFIXES = ("/v1", "")
 PATH = "/responses"
@@ -72,6 +75,7 @@ def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
         blueprint.add_url_rule(prefix + PATH, "converse", bridge.converse, websocket=True)
         blueprint.add_url_rule(prefix + PATH, "upgrade_required", _upgrade_required, methods=["GET"])
     surface.add_routes(blueprint, PREFIXES)
+    blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))
     add_origin_headers(blueprint, access)
     blueprint.record(_decide_upgrades)
     return blueprint
@@ -82,6 +86,11 @@ def _decide_upgrades(state: BlueprintSetupState) -> None:
     paths = {(state.url_prefix or "") + prefix + PATH for prefix in PREFIXES}
     earlier = state.app.extensions.get(EXTENSION, lambda path: False)  # noqa: ARG005
     state.app.extensions[EXTENSION] = lambda path: path in paths or earlier(path)
+
+
+def _name_the_client(trusted: tuple[Network, ...]) -> None:
+    name_the_client(request.environ, trusted)
+    request.remote_addr, request.scheme = request.environ.get("REMOTE_ADDR"), request.environ["wsgi.url_scheme"]
 
 
 def _upgrade_required() -> Response:

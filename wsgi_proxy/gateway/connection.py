@@ -27,6 +27,9 @@ from .care import Times
 from .tls import shut
 
 log = logging.getLogger(__name__)
+# Of websockets, which writes every message to its log where an application logs everything.
+QUIET = logging.getLogger(f"{__name__}.frames")
+QUIET.setLevel(logging.WARNING)
 
 READ_BYTES = 65536
 # Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
@@ -72,7 +75,7 @@ class Connection:
         self._socket = sock
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes)
+        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -106,6 +109,8 @@ class Connection:
                 message = self._assembled(frame)
                 if message is not None:
                     yield message
+                elif frame.fin:
+                    break  # it was no UTF-8, and what came behind it counts no more
         self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -205,7 +210,8 @@ class Connection:
         """How the connection ended, for the log: close code and reason, and which side sent them first."""
         protocol = self._protocol
         if protocol.close_rcvd_then_sent:
-            return f"closed by the client: {protocol.close_rcvd}"
+            # Its reason is the client's, who might end the line and begin another.
+            return f"closed by the client: {ascii(str(protocol.close_rcvd))[1:-1]}"
         if protocol.close_sent is not None:
             return f"closed by the proxy: {protocol.close_sent}"
         return self._cause

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import logging
-import ssl
 from collections.abc import Callable
-from email.errors import MissingHeaderBodySeparatorDefect
-from http.client import HTTPException
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 from gevent.pywsgi import WSGIHandler
@@ -20,31 +16,16 @@ from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
 from .drain import DRAIN, drain_at_exit
+from .handler import StrictHandler
 
 log = logging.getLogger(__name__)
 
 TURN_STATE = "x-codex-turn-state"
-REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
 
 
-class Patience(NamedTuple):
-    """
-    Seconds to wait for an HTTP client.
-
-    Args:
-        request: For the TLS handshake, for the head of a request, and for each next piece of its body.
-        kept: For the next request on a connection.
-        write: For each next piece of an answer to be taken in.
-    """
-
-    request: float = 10.0
-    kept: float = 75.0
-    write: float = 30.0
-
-
-class UpgradeHandler(WebSocketHandler):
+class UpgradeHandler(StrictHandler):
     """
     gevent-websocket's handler, with headers on the 101, and clear answers where there is none.
 
@@ -55,72 +36,6 @@ class UpgradeHandler(WebSocketHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
-    # Of a client that has left, for which gevent would print a traceback: under TLS the errors have other numbers.
-    ignored_socket_errors = (
-        *WSGIHandler.ignored_socket_errors,
-        ssl.SSL_ERROR_EOF,
-        ssl.SSL_ERROR_ZERO_RETURN,
-        ssl.SSL_ERROR_SSL,
-    )
-    # Of all connections of a process; set when its settings are known.
-    patience = Patience()
-    _seconds_to_first_byte: float | None = None
-    _deadline: gevent.Timeout | None = None
-
-    def handle_one_request(self) -> Any:
-        try:
-            return super().handle_one_request()
-        finally:
-            self._seconds_to_first_byte = self.patience.kept
-            self._head_has_come()
-
-    def read_requestline(self) -> Any:
-        """Read the first line of the next request; while it does not come, the connection can be ended."""
-        self.socket.settimeout(None)
-        seconds = self._seconds_to_first_byte or self.patience.request
-        with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
-            self.rfile.peek(1)
-        self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
-        return super().read_requestline()
-
-    def read_request(self, raw_requestline: str) -> Any:
-        """Answer a request whose head nobody can read with 400; gevent would print a traceback, or not mind."""
-        try:
-            complete = super().read_request(raw_requestline)
-        except (HTTPException, IndexError) as exc:  # too many headers; a version without a dot
-            raise ValueError(str(exc)) from exc
-        finally:
-            self._head_has_come()
-        if any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in self.headers.defects):
-            # What follows that line, lengths and keys among it, would not be seen.
-            raise ValueError("a line among the headers is none")
-        return complete
-
-    def _head_has_come(self) -> None:
-        if self._deadline:
-            self._deadline.close()
-            self._deadline = None
-
-    def _handle_client_error(self, ex: Exception) -> Any:
-        if isinstance(ex, TimeoutError):
-            return "408", REQUEST_TIMEOUT
-        # A client that has left gets no answer; gevent would fail to write one, and print two tracebacks.
-        return None if isinstance(ex, ConnectionError) else super()._handle_client_error(ex)
-
-    def _sendall(self, data: Any) -> None:
-        """Send part of an answer, for as long as the client takes in something."""
-        self.socket.settimeout(self.patience.write)
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[self.socket.send(rest) :]
-        except OSError as exc:
-            self.status = f"socket error: {exc}"
-            self.close_connection = True
-            if isinstance(exc, TimeoutError):  # of which gevent would print a traceback
-                raise BrokenPipeError(errno.EPIPE, "the client takes in nothing") from exc
-            raise
-        self.response_length += len(data)
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body; and some servers in
@@ -173,10 +88,6 @@ class UpgradeHandler(WebSocketHandler):
         if not valid:
             self.start_response("400 Bad Request", [])
             return ["Sec-WebSocket-Key must be 16 bytes in base64"]
-        if self.environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in self.environ:
-            self.close_connection = True  # or the body would be read as the next request
-            self.start_response("400 Bad Request", [])
-            return ["a WebSocket handshake has no body"]  # what follows it is frames
         return super().upgrade_connection()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -361,7 +361,8 @@ class Turn:
         if self._stream_id is None:
             return remove_field(payload, "stream_id") if bytes(head.stream_id) else payload
         if bytes(head.stream_id):
-            return replace_field(payload, "stream_id", self._stream_id)
+            # Not spliced: where a key is there twice, another reader might take the one that is left.
+            return join_object({**split_object(payload), "stream_id": self._stream_id})
         return add_field(payload, "stream_id", self._stream_id)
 
     def _account(self, cause: str) -> str:

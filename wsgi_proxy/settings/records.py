@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from .models import EVERY_MODEL, Models
+from .networks import LOOPBACK, Network
 
 NO_UPSTREAM = (
     "No upstream is set. Give one with --upstream http://HOST:PORT/v1, with WSGI_PROXY_UPSTREAM in the environment, "
@@ -118,6 +119,7 @@ class Settings:
     key_turns_per_minute: int = 0
     allow_without_keys: bool = False
     allowed_origins: tuple[str, ...] | None = None
+    forwarded_allow_ips: tuple[Network, ...] = LOOPBACK
     max_message_bytes: int = 64 * 2**20
     max_event_bytes: int = 64 * 2**20
     known_responses: int = 32

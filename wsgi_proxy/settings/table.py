@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import SettingsError
 from .models import MODELS, PATTERNS
+from .networks import NETWORKS
 from .values import (
     BASE_URL,
     BIND,
@@ -192,6 +193,13 @@ SETTINGS = (
     ),
     Setting(
         "allowed_origins", ORIGINS, None, "", "Web origins that may connect, besides the server's own and loopback."
+    ),
+    Setting(
+        "forwarded_allow_ips",
+        NETWORKS,
+        "127.0.0.1, ::1",
+        "",
+        "Servers in front of this one that are believed who the client is, for the log; `*` for all.",
     ),
     Setting("max_message_bytes", SIZE, "64MiB", "bytes", "Longest message of a client; a longer one is answered 413."),
     Setting("max_event_bytes", SIZE, "64MiB", "bytes", "Longest event of an upstream; a longer one fails its turn."),

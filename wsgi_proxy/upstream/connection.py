@@ -9,6 +9,7 @@ slowly for longer than the ping timeout costs the upstream its connection, becau
 from __future__ import annotations
 
 import itertools
+import logging
 import ssl
 import threading
 import time
@@ -27,6 +28,9 @@ from websockets.sync.client import connect
 from ..errors import ClosedEarly, ProtocolFault, UpstreamError
 from .faults import words_for
 
+# Of websockets, which writes headers and messages to its log where an application logs everything.
+QUIET = logging.getLogger(f"{__name__}.frames")
+QUIET.setLevel(logging.WARNING)
 READ_BYTES = 65536
 # What may pile up for a client that is slower than its upstream; then nothing more is read.
 HELD_BYTES = 2**18
@@ -108,6 +112,7 @@ class Connection:
                 open_timeout=seconds,
                 max_size=max_event_bytes,
                 create_connection=cast("Any", _Opened),
+                logger=QUIET,
             ),
         )
         connection = cls(opened.socket, opened.protocol, max_event_bytes)

@@ -23,7 +23,7 @@ from ..protocol.wire import Fields, Malformed, split_object, text_of
 from ..settings import Settings
 from .credentials import Credential, Credentials
 from .failover import Attempts, Deliver, Opening, Schedule, Work
-from .headers import authorization
+from .headers import authorization, without_secrets
 from .http import EventStream, HTTPUpstream, Reply
 from .websocket import Events, UpgradeRefused, UpstreamSocket, WebSocketUpstream
 
@@ -180,14 +180,15 @@ class Executor:
                     raise
                 continue
             fields = _fields(reply)
-            failure = failed_response(reply.body, target) if text_of(fields.get("status")) == "failed" else None
-            if failure is None:
+            if text_of(fields.get("status")) != "failed":
                 if text_of(fields.get("object")) == "response":
                     passage.verify(fields)
                 self._succeeded(passage, attempts, text_of(fields.get("id")))
-            elif attempts.failed(failure, delivered=False):
-                continue
-            return reply
+                return reply
+            reply = reply._replace(body=self._without_secrets(reply.body, credential))
+            failure = failed_response(reply.body, target)
+            if not attempts.failed(failure, delivered=False):
+                return reply
 
     def ask(self, credential: Credential, method: str, path: str) -> Reply:
         """
@@ -205,6 +206,10 @@ class Executor:
             headers = self._upstreams.http(credential).headers_for(self._client, credential.key)
             self._headers[credential.name] = headers
         return headers
+
+    def _without_secrets(self, told: bytes, credential: Credential) -> bytes:
+        """Return the error of an upstream without the key that it may repeat in it."""
+        return without_secrets(told, self.headers_for(credential), credential.upstream.headers)
 
     def close(self) -> None:
         """Leave the upstreams' WebSockets."""
@@ -308,7 +313,11 @@ class Executor:
             work.upstream_headers = events.headers
             for payloads in events:
                 frames = work.receive_all(payloads)
-                if work.over and work.gave_up is None:
+                if work.gave_up is not None:  # in the last of them
+                    work.gave_up, frames[-1] = (
+                        self._without_secrets(told, attempts.credential) for told in (work.gave_up, frames[-1])
+                    )
+                elif work.over:
                     # Before the last frame: a client that is quick may continue from it while the rest is read.
                     self._succeeded(work, attempts, work.response_id)
                 if frames:

@@ -356,6 +356,18 @@ def test_unix_socket_without_keys(address: object) -> None:
         assert Access(Settings()).admit({"HTTP_HOST": host}, address).client.name is None
 
 
+@pytest.mark.parametrize("address", [LOOPBACK, None, "/run/proxy.sock"])
+def test_handed_on_without_keys(address: object) -> None:
+    """Without keys a web server in front must not open this one to everybody, whatever it forwards as Host."""
+    environ = {"HTTP_HOST": "localhost", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}
+    error = refusal(lambda: Access(Settings()).admit(environ, address))
+
+    assert (403, "permission_error", "keys_required") == (error.status, error.body["type"], error.body["code"])
+    assert "X-Forwarded-For" in error.message
+    assert Access(Settings(allow_without_keys=True)).admit(environ, address).client.name is None
+    assert "bob" == with_keys().admit({**environ, "HTTP_X_API_KEY": BOB}, address).client.name
+
+
 @pytest.mark.parametrize("address", [("192.168.1.5", 8765), LOOPBACK, None])
 @pytest.mark.parametrize("host", [None, "app.example"])
 def test_address_does_not_matter(address: object, host: str | None) -> None:

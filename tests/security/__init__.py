@@ -1,0 +1,1 @@
+"""Attacks on a running proxy; what each of them is after must not be had."""

@@ -28,11 +28,12 @@ POLL_SECONDS = 0.1
 
 
 class Holdings(NamedTuple):
-    """What a worker holds: greenlets, open descriptors, and resident memory after it freed what it could."""
+    """What a worker holds: greenlets, open descriptors, and resident memory after it freed what it could; and who."""
 
     greenlets: int
     descriptors: int
     rss_bytes: int
+    pid: int
 
 
 class InspectedProcess(GunicornProcess):
@@ -46,10 +47,12 @@ class InspectedProcess(GunicornProcess):
         settings: Of the proxy, by their names in lower case.
     """
 
+    application = APPLICATION
+
     def __init__(self, folder: Path, upstream_url: str | None, *options: str, **settings: str) -> None:
         given = {**settings, **({} if upstream_url is None else {"upstream": upstream_url})}
         environment = {f"WSGI_PROXY_{name.upper()}": value for name, value in given.items()}
-        super().__init__(folder, "-c", CONFIGURATION, *options, APPLICATION, env=environment)
+        super().__init__(folder, "-c", CONFIGURATION, *options, self.application, env=environment)
         self.url = self.ws_url.replace("ws", "http", 1).removesuffix("/responses")
 
     def holdings(self) -> Holdings:
@@ -93,6 +96,7 @@ def create_inspected_app() -> Any:
             greenlets=sum(isinstance(found, greenlet) and not found.dead for found in gc.get_objects()),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
             rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
+            pid=os.getpid(),
         )._asdict()
 
     return app

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,6 +19,7 @@ STOCK = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 OURS = "wsgi_proxy.gateway.worker.Worker"
 CONFIGURATION = str(ROOT / "gunicorn.conf.py")
 ECHOED, NOT_ECHOED = "sticky", None
+FEW = 512
 
 LEGACY = """
 from flask import Flask, request
@@ -163,6 +166,24 @@ def test_a_server_that_cannot_upgrade_says_so(start_gunicorn: StartGunicorn) -> 
     process = start_gunicorn("-k", "gevent", "wsgi_proxy.gateway.app:create_app()")
     with RawClient(process.ws_url) as client:
         assert 501 == client.status
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """Have processes start with fewer descriptors than they could have; return how many they could have."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, most))
+    yield most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="the limits of other processes are not known here")
+def test_workers_open_as_many_descriptors_as_they_may(few_descriptors: int, start_gunicorn: StartGunicorn) -> None:
+    """They start with few on most systems, and each connection is one."""
+    process = start_gunicorn("-c", CONFIGURATION)
+    (worker,) = re.findall(r"Booting worker with pid: (\d+)", process.log())
+    limits = Path(f"/proc/{worker}/limits").read_text()
+    assert str(few_descriptors) == re.findall(r"Max open files +(\S+)", limits)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import resource
 import signal
+from contextlib import suppress
 from typing import Any
 
 from gevent import monkey
@@ -52,6 +54,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
     def on_starting(server: Any) -> None:
         improve_master(server)
+        raise_descriptor_limit()
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
@@ -108,6 +111,17 @@ def adopt_log(source: logging.Logger) -> None:
     ours.handlers = source.handlers
     ours.setLevel(source.level)
     ours.propagate = False
+
+
+def raise_descriptor_limit() -> None:
+    """
+    Let this process, and those that it starts, open as many descriptors as the system allows.
+
+    Each connection is one, and most systems start a process with 1024 and let it have many more.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(OSError, ValueError):  # some systems name more than they give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def refuse_public_addresses(server: Any, settings: Settings) -> None:

@@ -123,7 +123,7 @@ ROWS: list[Fault] = [
     fault("random bytes as a request", answered(bytes(range(256)) * 4), "400"),
     fault("binary zeros as a request", answered(bytes(1000)), "400"),
     fault("an empty line as a request", answered(b"\r\n"), "400"),
-    fault("HTTP/0.9", answered(b"GET /v1/responses\r\n"), "426"),
+    fault("HTTP/0.9", answered(b"GET /v1/responses\r\n"), "400"),
     fault("HTTP/2 without an upgrade", answered(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)), "400"),
     fault("HTTP/3 as a version", answered(request(version="HTTP/3")), "400"),
     fault("a WebSocket frame as a request", answered(frame(TEXT, b"{}")), "400"),

@@ -47,8 +47,7 @@ server {{
         proxy_set_header Upgrade $http_upgrade;
         proxy_set_header Connection $wsgi_proxy_connection;
         proxy_set_header Host $http_host;
-        # For an application that the proxy is mounted into; the proxy itself decides nothing by these, so gunicorn's
-        # forwarded_allow_ips is not needed, and its log has the address of this server.
+        # Who the client is; believed where this server is in forwarded_allow_ips, by default on the same machine.
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         proxy_set_header X-Forwarded-Proto $scheme;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import os
@@ -29,6 +30,8 @@ from .worker import improve  # noqa: E402
 log = logging.getLogger(__name__)
 
 HTTP_CONNECTIONS = 1000
+M_MMAP_THRESHOLD = -3  # malloc.h
+LARGE_BYTES = 2**19
 
 
 def configured() -> dict[str, Any]:
@@ -55,6 +58,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
     def on_starting(server: Any) -> None:
         improve_master(server)
         raise_descriptor_limit()
+        give_back_large_blocks()
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
@@ -122,6 +126,18 @@ def raise_descriptor_limit() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(OSError, ValueError):  # some systems name more than they give
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def give_back_large_blocks() -> None:
+    """
+    Have this process, and those that it starts, give back the memory of long messages and transcripts when they go.
+
+    glibc's malloc does so at first, but learns from each such block to keep the next one, in a heap that grows full of
+    holes; with a threshold that is set it does not learn.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:  # glibc, or musl, where it does nothing
+        mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def refuse_public_addresses(server: Any, settings: Settings) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -212,6 +213,11 @@ def test_what_is_no_tls_leaves_nothing_behind(server: InspectedProcess, identity
         open_socket(server).close()
         with open_socket(server) as sock:
             sock.sendall(said)
+        with open_socket(server) as sock:
+            sock.sendall(said)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, as of some checks
+    with open_socket(server, identity.trusting) as sock:
+        sock.sendall(b"GET /v1")
     with open_socket(server, identity.trusting) as sock:
         os.write(sock.fileno(), b"\x17\x03\x03\x00\x10" + os.urandom(16))  # a record that is not encrypted
         with suppress(OSError):

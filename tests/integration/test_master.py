@@ -160,6 +160,39 @@ def test_a_worker_that_hangs_as_it_leaves_is_killed(start: Start, scripted: Scri
         assert request.left.wait(SECONDS)
 
 
+def test_old_workers_keep_the_time_that_they_were_given(tmp_path: Path, scripted: ScriptedUpstream) -> None:
+    """Although the settings that are read by a reload give less to the new ones."""
+    path = tmp_path / "wsgi-proxy.toml"
+    settings = f'upstream = "{scripted.url}"\ngraceful_timeout = '
+    path.write_text(settings + '"60s"')
+    server = GunicornProcess(tmp_path, "-c", CONFIGURATION)
+    with ExitStack() as ended:
+        ended.callback(server.stop)
+        client = ended.enter_context(RawClient(server.ws_url))
+        go_on, _ = silent_turn(scripted, client)
+        (old,) = workers_of(server)
+        path.write_text(settings + '"100ms"')
+        server.process.send_signal(signal.SIGHUP)
+        wait_for_workers(server, 2)
+        threading.Event().wait(9)  # more than the new ones get, with all margins
+        assert is_alive(old)
+        go_on.set()
+        assert "response.completed" == client.hear_turn()[-1]["type"]
+
+
+def test_a_worker_that_was_told_too_early_is_told_again(tmp_path: Path, scripted: ScriptedUpstream) -> None:
+    """Before it has set up its signals it cannot hear; it would serve beside the one in its place."""
+    slow = f"exec(open({CONFIGURATION!r}).read())\ndef post_fork(server, worker):\n    import time; time.sleep(1)\n"
+    (tmp_path / "slow.conf.py").write_text(slow)
+    server = GunicornProcess(tmp_path, "-c", "slow.conf.py", env={"WSGI_PROXY_UPSTREAM": scripted.url})
+    with ExitStack() as ended:
+        ended.callback(server.stop)
+        for number in (2, 3):
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_until(lambda number=number: len(workers_of(server)) == number)
+        server.wait_until(lambda: [is_alive(pid) for pid in workers_of(server)] == [False, False, True])
+
+
 def test_a_worker_is_replaced_when_it_has_served_enough(start: Start, scripted: ScriptedUpstream) -> None:
     """Turns are counted; at the limit its clients are asked to connect anew, before it they are not."""
     server = start(max_requests="3")

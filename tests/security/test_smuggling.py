@@ -172,8 +172,19 @@ def test_chunks_that_can_be_read_in_two_ways_end_the_connection(
         b"POST /unread HTTP/1.1\r\n" + HOST + SIZED + b"\r\n" + BODY,
         LEGACY + HOST + CHUNKED + b"\r\n10;a=b\r\n" + BODY + b"\r\n0;c\r\nContent-Length: 99\r\n\r\n",
         b"POST /unread HTTP/1.1\r\n" + HOST + CHUNKED + b"\r\n" + ONE_CHUNK + b"0\r\nd: e\r\n\r\n",
+        b"GET /read HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\n\r\n",
+        b"GET /read HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nConnection: x\r\n" + SIZED + b"\r\n" + BODY,
     ],
-    ids=["GET with a length", "GET with chunks", "length", "unread", "extensions and trailers", "unread chunks"],
+    ids=[
+        "GET with a length",
+        "GET with chunks",
+        "length",
+        "unread",
+        "extensions and trailers",
+        "unread chunks",
+        "an upgrade to nothing",
+        "an upgrade said twice",
+    ],
 )
 def test_a_clear_request_ends_where_it_says(server: GunicornProcess, request_bytes: bytes) -> None:
     """Its body is no request, even if it looks like one, and the next request is answered."""

@@ -34,10 +34,11 @@ backend wsgi_proxy
     # For WebSocket 60 s would do:
     # {alive}
     timeout tunnel {silence}s
-    # A proxy that restarts says so here before it ends.
-    option httpchk GET /readyz
+    # Not /readyz: that all keys of an upstream rest is for the proxies to say, in words that clients understand.
+    option httpchk GET /healthz
     http-check expect status 200
-    # ... and answers 503 to an upgrade, which may go to the next one. Only GET may: a POST might be executed twice.
+    # A proxy that restarts, or is full, answers 503 to an upgrade, which may go to the next one. Only GET may: a POST
+    # might be executed twice.
     retries 2
     option redispatch 1
     retry-on conn-failure 503
@@ -65,7 +66,7 @@ def sections(settings: Settings, *, server_name: str, certificate: str | None, b
     notes = [
         "For the end of /etc/haproxy/haproxy.cfg, printed by `wsgi-proxy print haproxy`. To enable it:",
         "",
-        f"  cat {live}/fullchain.pem {live}/privkey.pem > {certificate}",
+        f"  (umask 077; cat {live}/fullchain.pem {live}/privkey.pem > {certificate})   # again when it is renewed",
         "  haproxy -c -f /etc/haproxy/haproxy.cfg && systemctl reload haproxy",
         "",
         f"Clients then use https://{server_name}/v1 and wss://{server_name}/v1/responses.",

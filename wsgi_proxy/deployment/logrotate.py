@@ -19,7 +19,7 @@ FILE = """\
     sharedscripts
     postrotate
         # The master opens its log anew, and has its workers do it; nobody is disconnected.
-        test ! -s {pid} || kill -USR1 "$(cat {pid})"
+        ! grep -qsxE '[1-9][0-9]*' {pid} || kill -USR1 "$(cat {pid})"
     endscript
 }}
 """

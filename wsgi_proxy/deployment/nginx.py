@@ -24,6 +24,7 @@ map $http_upgrade $wsgi_proxy_connection {{
 upstream wsgi_proxy {{
     # A session lives with its connection, so where the next one goes does not matter: to who has the fewest.
     least_conn;
+    # max_fails=0, or the 503 of a proxy whose upstreams rest would take it out for requests that it can answer.
 {servers}
     keepalive 32;
 }}
@@ -103,7 +104,7 @@ def site(
     )
     return FILE.format(
         notes=commented(notes),
-        servers="\n".join(f"    server {address};" for address in addresses),
+        servers="\n".join(f"    server {address} max_fails=0;" for address in addresses),
         server_name=server_name,
         certificate=name_for_file(certificate or f"{live}/fullchain.pem", "--certificate"),
         key=name_for_file(key or f"{live}/privkey.pem", "--key"),

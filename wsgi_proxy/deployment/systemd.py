@@ -94,7 +94,8 @@ def unit(settings: Settings, *, config: Path, user: str) -> str:
     """
     name_for_file(user, "--user")
     words = [*program(), "serve", "--config", str(config)]
-    paths = [*words, *map(str, filter(None, (settings.keys_file, settings.tls_certificate, settings.tls_key)))]
+    files = [settings.keys_file, settings.tls_certificate, settings.tls_key, *(it.ca_file for it in settings.upstreams)]
+    paths = [*words, str(Path(__file__)), *map(str, filter(None, files))]
     in_home = any(_is_in_home(path) for path in (*paths, sys.executable))
     return UNIT.format(
         notes=commented(_notes(settings, config, user)),
@@ -117,6 +118,7 @@ def _notes(settings: Settings, config: Path, user: str) -> list[str]:
         "",
         f"  useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
         *(f"  chown {user}: {path} && chmod 600 {path}" for path in own),
+        f"  install --mode=600 /dev/null {ENVIRONMENT_FILE}   # for ${{NAME}} of the settings, and WSGI_PROXY_*",
         "  systemctl daemon-reload && systemctl enable --now wsgi-proxy",
         "",
         "Then `systemctl reload wsgi-proxy` takes changed settings, and `journalctl -u wsgi-proxy` shows the log.",

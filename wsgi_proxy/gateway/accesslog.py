@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from .access import SECRET_HEADERS
 
+# Those of this project, and of others whose requests come by.
+HIDDEN = SECRET_HEADERS | {"proxy-authorization", "api-key", "cookie", "set-cookie"}
 # In which the environment has the same.
-SECRET_VARIABLES = frozenset("HTTP_" + name.upper().replace("-", "_") for name in SECRET_HEADERS)
+SECRET_VARIABLES = frozenset("HTTP_" + name.upper().replace("-", "_") for name in HIDDEN)
 
 
 class Answer(NamedTuple):
@@ -43,7 +45,7 @@ def _headers_in(environ: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _shown(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    return ((name, _printable(value)) for name, value in headers if name.lower() not in SECRET_HEADERS)
+    return ((name, _printable(value)) for name, value in headers if name.lower() not in HIDDEN)
 
 
 def _printable(value: Any) -> Any:

@@ -18,6 +18,14 @@ from ..settings.networks import Network
 from ..settings.records import is_loopback
 
 UNKNOWN = "unknown"
+# What servers of several makers call the client's address.
+ALSO_ADDRESSES = (
+    "HTTP_X_REAL_IP",
+    "HTTP_X_CLIENT_IP",
+    "HTTP_TRUE_CLIENT_IP",
+    "HTTP_CF_CONNECTING_IP",
+    "HTTP_X_ORIGINAL_FORWARDED_FOR",
+)
 
 # "for=192.0.2.43", 'for="[2001:db8:cafe::17]:4711"': RFC 7239, section 4.
 _FOR = re.compile(r'(?:^|[;,])[ \t]*for=("[^"]*"|[^;, \t]*)', re.IGNORECASE)
@@ -26,8 +34,10 @@ _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|(
 
 def is_handed_on_from_elsewhere(environ: Mapping[str, Any]) -> bool:
     """Tell if any header says of a request that it did not begin on this machine, whoever wrote it."""
-    named = [*_hops(environ), *_forwarded(environ), *_listed(environ, "HTTP_X_REAL_IP")]
-    return any(address is None or not is_loopback(str(address)) for address in map(_address, named))
+    named = [*_hops(environ), *_forwarded(environ)]
+    for header in ALSO_ADDRESSES:
+        named += _listed(environ, header)
+    return any(not is_loopback(str(_address(text) or text.strip('"'))) for text in named)
 
 
 def name_the_client(environ: MutableMapping[str, Any], trusted: tuple[Network, ...]) -> None:

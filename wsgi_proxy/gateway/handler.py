@@ -75,6 +75,7 @@ class StrictHandler(WebSocketHandler):
             self._head = BytesIO(read_head(raw_requestline.encode("latin-1"), self.rfile))
         finally:
             self._head_has_come()
+            self.socket.settimeout(self.patience.write)  # for the answer to a head that is not accepted
         return super().read_request(raw_requestline)
 
     def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802

@@ -25,6 +25,8 @@ from gunicorn.arbiter import Arbiter
 
 # For workers to end that are not given time for their turns.
 QUICKLY_SECONDS = 5
+# A worker ends by itself when its time is over, so that only one that hangs is killed.
+PATIENCE_SECONDS = 5
 
 
 class Master(Arbiter):
@@ -49,20 +51,23 @@ class Master(Arbiter):
     def kill_worker(self, pid: int, sig: int) -> None:
         super().kill_worker(pid, sig)
         if sig == signal.SIGTERM and not self._stops and pid in self.WORKERS:
-            self._leaving[pid] = self.WORKERS.pop(pid)
-            self._patience[pid] = time.monotonic() + self.cfg.graceful_timeout
+            worker = self._leaving[pid] = self.WORKERS.pop(pid)
+            # By the settings that it has, which may not be those of the master any more.
+            self._patience[pid] = time.monotonic() + worker.cfg.graceful_timeout + PATIENCE_SECONDS
 
     def kill_workers(self, sig: int) -> None:
-        with self._all_workers():
-            super().kill_workers(sig)
+        for pid in [*self.WORKERS, *self._leaving]:
+            self.kill_worker(pid, sig)
 
     def murder_workers(self) -> None:
-        """Kill those that hang, and those that leave for too long."""
+        """Kill those that hang, and those that leave for too long; tell those again that did not hear it."""
         with self._all_workers():
             super().murder_workers()
-            for pid, until in list(self._patience.items()):
-                if time.monotonic() > until and pid in self._leaving:
-                    self.kill_worker(pid, signal.SIGKILL)
+            for pid, worker in list(self._leaving.items()):
+                if time.monotonic() > self._patience[pid]:
+                    super().kill_worker(pid, signal.SIGKILL)
+                elif not asked_to_leave(worker):  # it was told before it had learned to listen
+                    super().kill_worker(pid, signal.SIGTERM)
 
     def reap_workers(self) -> None:
         with self._all_workers():
@@ -80,14 +85,14 @@ class Master(Arbiter):
     @contextmanager
     def _all_workers(self) -> Iterator[None]:
         """Let gunicorn see those that leave, too, while the context lasts."""
-        self.WORKERS.update(self._leaving)
+        shown = dict(self._leaving)
+        self.WORKERS.update(shown)
         try:
             yield
         finally:
-            self._leaving = {pid: worker for pid, worker in self._leaving.items() if pid in self.WORKERS}
-            self._patience = {pid: until for pid, until in self._patience.items() if pid in self._leaving}
-            for pid in self._leaving:
-                del self.WORKERS[pid]
+            for pid in shown:
+                if self.WORKERS.pop(pid, None) is None:  # it has ended
+                    del self._leaving[pid], self._patience[pid]
 
 
 def improve_master(arbiter: Arbiter) -> None:

@@ -3,13 +3,15 @@ Memory: how much the sessions of a worker may hold together.
 
 What they hold are transcripts, messages that wait, and messages that are still coming in. Before the worker is killed
 for it, somebody has to give something up, and it is those who notice least: first the oldest idle sessions lose the
-response ids that they have continued from already; then no new sessions are taken; and if those that are there hold
-a quarter more than they should, the oldest idle ones are asked to connect anew, and messages are refused.
+response ids that they have continued from already. Then new sessions are refused, and the oldest idle ones are asked to
+connect anew, so that there is room when the new ones try again. Those that are there may hold a quarter more than
+they should; after that their messages are refused, too.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 # Sessions that are there may grow by this part of the limit, while new ones are refused already.
 RESERVE = 0.25
 RETRY_SECONDS = 10
+# As long as it is too much, that is said so often.
+TELL_SECONDS = 60.0
 
 
 class Holder(Protocol):
@@ -59,6 +63,7 @@ class Memory:
         self._may_forget: OrderedDict[Holder, None] = OrderedDict()  # those that were active since they last did
         self._leaving: set[Holder] = set()  # those that were asked to
         self._total_bytes = 0
+        self._told_at = -TELL_SECONDS
 
     def admit(self) -> None:
         """
@@ -79,6 +84,7 @@ class Memory:
             ProxyError: There is not.
         """
         if self._total_bytes >= self._limit_bytes:
+            self._send_away()
             raise _full(f"the sessions hold {self._limit_bytes} bytes already (setting worker_transcript_bytes)")
 
     @contextmanager
@@ -140,7 +146,8 @@ class Memory:
             del self._may_forget[holder]
             holder.forget_older()
             self._count(holder)
-        if self._total_bytes < before:
+        if self._total_bytes < before and time.monotonic() - self._told_at >= TELL_SECONDS:
+            self._told_at = time.monotonic()
             log.warning(
                 "the sessions held %d bytes, so idle ones had to forget older responses (setting "
                 "worker_transcript_bytes)",
@@ -153,7 +160,7 @@ class Memory:
         """Ask idle sessions to leave, the oldest first; what they hold is free when they have."""
         to_be_freed = self._total_bytes - self._limit_bytes - sum(self._held[holder] for holder in self._leaving)
         asked = 0
-        for holder, held in list(self._held.items()):
+        for holder, held in self._held.items():
             if to_be_freed <= 0:
                 break
             if held and holder.idle:

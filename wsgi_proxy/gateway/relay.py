@@ -131,6 +131,7 @@ class Relay:
                     self._memory.note(self)
                 else:
                     self._refuse(NO_ROOM)
+                    self._memory.note(self, active=False)
                 del message  # it may be large, and the next one may not come soon
         except Exception:
             log.exception("session %s is closed because of a bug", self._name)
@@ -209,6 +210,7 @@ class Relay:
 
             def deliver(frames: list[bytes]) -> None:
                 if turn.over:
+                    self._since.pop(gevent.getcurrent(), None)  # it was in time
                     counted.close()  # a client that is quick may start its next turn
                 self._deliver(turn, frames, ended=turn.over)
 
@@ -224,7 +226,7 @@ class Relay:
         try:
             return self._executor.execute(turn, deliver)
         finally:
-            del self._since[task]
+            self._since.pop(task, None)
 
     def _fail(self, turn: Turn, error: ProxyError) -> None:
         frame = turn.fail(error)

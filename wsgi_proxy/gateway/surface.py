@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 from flask import Blueprint, Response, request
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 # A path segment; "." and ".." would lead to other paths of the upstream.
 RESPONSE_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,256}")
 CLOSE = {"connection": "close"}
+# Of a body whose length is not known; each is counted.
+PIECE_BYTES = 2**20
 
 
 class Caller(NamedTuple):
@@ -142,7 +144,8 @@ class Surface:
 
     def _passage(self, caller: Caller) -> Passage:
         self._memory.admit_request()
-        passage = Passage(_body(self._settings.max_message_bytes), exact=caller.client.may_use_all)
+        body = _body(self._settings.max_message_bytes, self._memory)
+        passage = Passage(body, exact=caller.client.may_use_all)
         if passage.previous_id and caller.executor.is_of_others(passage.previous_id):
             raise not_found(passage.previous_id)
         return passage
@@ -182,8 +185,8 @@ def _asked(executor: Executor, credentials: list[Credential], method: str, path:
     return executor.ask(credentials[-1], method, path)
 
 
-def _body(limit: int) -> bytes:
-    """Return the body of the request."""
+def _body(limit: int, memory: Memory) -> bytes:
+    """Return the body of the request, which is counted while it comes."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         message = f"a body in {encoding:.100} is not read here; send it without Content-Encoding"
@@ -196,7 +199,7 @@ def _body(limit: int) -> bytes:
     if size is not None and size > limit:
         raise _too_long(limit)
     try:
-        body: bytes = request.environ["wsgi.input"].read(limit + 1 if size is None else size)
+        body = _read(request.environ["wsgi.input"], limit, size, memory)
     except TimeoutError as exc:
         raise RequestError("the body did not come (setting request_timeout)", status=408, headers=CLOSE) from exc
     except OSError as exc:  # so gevent's server says both
@@ -205,6 +208,19 @@ def _body(limit: int) -> bytes:
     if len(body) > limit:
         raise _too_long(limit)
     return body
+
+
+def _read(source: Any, limit: int, size: int | None, memory: Memory) -> bytes:
+    if size is not None:
+        with memory.request(size):
+            whole: bytes = source.read(size)
+            return whole
+    pieces = bytearray()
+    with ExitStack() as counted:
+        while len(pieces) <= limit and (piece := source.read(PIECE_BYTES)):
+            counted.enter_context(memory.request(len(piece)))
+            pieces += piece
+    return bytes(pieces)
 
 
 def _too_long(limit: int) -> RequestError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -38,9 +39,9 @@ class UpgradeHandler(StrictHandler):
     websocket: Any = None
 
     def _connection_upgrade_requested(self) -> bool:
-        # Where it is, gevent hands the application the connection itself in place of the body; and some servers in
-        # front of us say it with every request.
-        return self.command == "GET" and bool(super()._connection_upgrade_requested())
+        # Where it is, gevent hands the application the connection itself in place of the body, and with it the requests
+        # that follow. Nobody here needs that, and some servers in front of us say `Connection: upgrade` always.
+        return False
 
     def run_application(self) -> None:
         refusal = self.upgrade_websocket()
@@ -128,14 +129,14 @@ class Server(PyWSGIServer):
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
         """Serve a connection over TLS, if it gets as far as that; gevent would wait for ever, or print a traceback."""
-        with self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args) as sock:
-            try:
+        try:
+            with self.wrap_socket(client_socket, do_handshake_on_connect=False, **self.ssl_args) as sock:
                 with gevent.Timeout(UpgradeHandler.patience.request, TimeoutError):
                     sock.do_handshake()
-            except OSError as error:  # TimeoutError is one
-                log.debug("no TLS handshake with %s: %s", address, error)
-                return None
-            return self.handle(sock, address)
+                return self.handle(sock, address)
+        except (ssl.SSLError, ConnectionError, TimeoutError) as error:
+            log.debug("the TLS connection with %s ends: %s", address, error)
+            return None
 
 
 class Worker(GeventWebSocketWorker):

@@ -57,7 +57,7 @@ def test_haproxy_accepts_it(tmp_path: Path, combined: Path, args: tuple[str, ...
 )
 def test_one_proxy_on_the_same_machine(bind: str, address: str) -> None:
     """Is found where it listens."""
-    assert f"server {address};" in lines(printed("nginx", bind=bind))
+    assert f"server {address} max_fails=0;" in lines(printed("nginx", bind=bind))
     assert f"server proxy1 {address} check inter 2s fall 1 rise 2" in lines(printed("haproxy", bind=bind))
 
 
@@ -65,7 +65,7 @@ def test_several_proxies() -> None:
     """Each is named, connections go to who has the fewest, and an upgrade has as many tries as there are proxies."""
     site, sections = lines(printed("nginx", *BACKENDS)), lines(printed("haproxy", *BACKENDS))
     for number, address in enumerate(("10.0.0.7:8765", "[fd00::7]:8765", "localhost:8766"), 1):
-        assert f"server {address};" in site
+        assert f"server {address} max_fails=0;" in site
         assert f"server proxy{number} {address} check inter 2s fall 1 rise 2" in sections
     assert {"least_conn;", "proxy_next_upstream error timeout http_503;", "proxy_next_upstream_tries 3;"} <= {*site}
     assert {"balance leastconn", "retry-on conn-failure 503"} <= {*sections}

@@ -24,7 +24,8 @@ NEAR = (*LOOPBACK, ip_network("10.0.0.0/8"))
         {FOR: "192.0.2.1:4711"},
         {FOR: "::ffff:192.0.2.1"},
         {FOR: "unknown"},
-        {FOR: "localhost"},
+        {"HTTP_CF_CONNECTING_IP": "192.0.2.1"},
+        {FOR: "127.0.0.1", "HTTP_TRUE_CLIENT_IP": "192.0.2.1"},
         {FOR: "127.0.0.1.evil.example"},
         {FOR: "0177.0.0.1"},
         {FOR: "127.1"},
@@ -47,7 +48,15 @@ def test_whoever_says_from_elsewhere_is_from_elsewhere(headers: dict[str, str]) 
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {FOR: ""}, {FOR: " , "}, {FORWARDED: " "}, {FOR: "127.0.0.1, ::1"}, {FORWARDED: 'for="[::1]:80"'}],
+    [
+        {},
+        {FOR: ""},
+        {FOR: " , "},
+        {FORWARDED: " "},
+        {FOR: "127.0.0.1, ::1"},
+        {FORWARDED: 'for="[::1]:80"'},
+        {FOR: "localhost"},
+    ],
     ids=str,
 )
 def test_what_began_here_is_from_here(headers: dict[str, str]) -> None:

@@ -110,6 +110,15 @@ def test_then_no_new_sessions_are_taken(memory: Memory, stack: ExitStack) -> Non
     memory.admit()
 
 
+def test_whoever_is_refused_finds_room_later(memory: Memory, stack: ExitStack) -> None:
+    """As many idle sessions are asked to leave as it takes, the oldest first; asking again changes nothing."""
+    oldest, old, new = FakeSession(150), FakeSession(150), FakeSession(900)
+    join(stack, memory, oldest, old, new)
+    for _ in range(2):
+        refusal_of(memory)
+        assert [True, True, False] == [session.left for session in (oldest, old, new)]
+
+
 def test_then_idle_sessions_are_asked_to_leave(memory: Memory, stack: ExitStack) -> None:
     """At a quarter over the limit, the oldest first, no more than needed, none with a running turn; once."""
     busy, empty, oldest, old, new = FakeSession(500, idle=False), *(FakeSession(size) for size in (0, 200, 100, 449))

@@ -225,3 +225,15 @@ def test_what_is_no_length_of_a_chunk_is_refused(line: bytes) -> None:
     """As are line ends that others may see elsewhere."""
     with pytest.raises(ValueError, match="a line that is no length of a chunk"):
         chunk_size(line)
+
+
+@pytest.mark.parametrize("end", [b"a", b"\0"])
+def test_long_rows_of_blanks_take_no_time(end: bytes) -> None:
+    """An expression that tries all ways to share them would not come to an end here."""
+    line = b"X: a" + b" " * 65000 + end + b"\r\n"
+    head = b"Host: x\r\n" + line * 50 + b"\r\n"
+    if end == b"\0":
+        with pytest.raises(ValueError, match="no header field"):
+            read_head(b"GET / HTTP/1.1\r\n", io.BytesIO(head))
+    else:
+        assert head == read_head(b"GET / HTTP/1.1\r\n", io.BytesIO(head))

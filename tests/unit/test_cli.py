@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 import wsgi_proxy
 from wsgi_proxy import cli
+from wsgi_proxy.cli import serving, trying
 from wsgi_proxy.errors import ProxyError
 from wsgi_proxy.settings import (
     NO_UPSTREAM,
@@ -79,7 +80,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, f"wsgi_proxy.{name}", module)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(trying.signal, "signal", lambda *_: None)
     return noted
 
 
@@ -161,7 +162,7 @@ def test_serve_other_machines(calls: Calls, args: tuple[str, ...], env: dict[str
 
 def test_every_setting_is_an_option_of_serve() -> None:
     """Every setting has its option, except for secrets, which other users could read on a command line."""
-    options = {option for parameter in cli.serve.params for option in parameter.opts}
+    options = {option for parameter in serving.serve.params for option in parameter.opts}
 
     assert {setting.option for setting in SETTINGS if not setting.secret} | {"--config", "--demo"} == options
 
@@ -222,8 +223,8 @@ def test_demo(calls: Calls, monkeypatch: pytest.MonkeyPatch, free: bool, bind: s
         calls.append(("waited",))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.signal, "pause", pause)
-    monkeypatch.setattr(cli, "is_free", lambda _: free)
+    monkeypatch.setattr(trying.signal, "pause", pause)
+    monkeypatch.setattr(trying, "is_free", lambda _: free)
     result = run("demo")
 
     assert 0 == result.exit_code, result.output
@@ -238,10 +239,10 @@ def test_demo(calls: Calls, monkeypatch: pytest.MonkeyPatch, free: bool, bind: s
 
 def test_is_free() -> None:
     """An address is free unless somebody listens there."""
-    with cli.socket.create_server(("127.0.0.1", 0)) as listener:
+    with trying.socket.create_server(("127.0.0.1", 0)) as listener:
         bind = f"127.0.0.1:{listener.getsockname()[1]}"
-        assert cli.is_free(bind) is False
-    assert cli.is_free(bind) is True
+        assert trying.is_free(bind) is False
+    assert trying.is_free(bind) is True
 
 
 def test_chat(calls: Calls) -> None:
@@ -476,7 +477,7 @@ def test_keys_added_by_threads() -> None:
     )
 
 
-COMMANDS = [(), *((name,) for name in cli.main.commands), *(("keys", name) for name in cli.keys.commands)]
+COMMANDS = [(), *((name,) for name in cli.main.commands), *(("keys", name) for name in cli.keys.keys.commands)]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

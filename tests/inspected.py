@@ -28,7 +28,11 @@ POLL_SECONDS = 0.1
 
 
 class Holdings(NamedTuple):
-    """What a worker holds: greenlets, open descriptors, and resident memory after it freed what it could; and who."""
+    """
+    What a worker holds: greenlets, open descriptors, and resident memory after it freed what it could; and who.
+
+    Connections to upstreams that are kept for reuse do not count: how many there are is a matter of timing.
+    """
 
     greenlets: int
     descriptors: int
@@ -66,8 +70,7 @@ class InspectedProcess(GunicornProcess):
         Wait until nothing is left of what happened since; fail if something stays.
 
         Args:
-            before: What it held when it was idle; a connection to the upstream that is kept for reuse is in it only if
-                a turn was executed before.
+            before: What it held when it was idle.
             slack_bytes: How much larger its memory may be; None for no such check.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -82,7 +85,9 @@ class InspectedProcess(GunicornProcess):
 
 def create_inspected_app() -> Any:
     """Return the proxy's application with the route `/holdings`; runs in the worker."""
-    from wsgi_proxy.gateway.app import create_app  # not before gevent has patched `ssl`
+    from urllib3.connectionpool import HTTPConnectionPool  # none of both before gevent has patched `ssl`
+
+    from wsgi_proxy.gateway.app import create_app
 
     app = create_app()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda size: None)
@@ -91,10 +96,13 @@ def create_inspected_app() -> Any:
     def holdings() -> dict[str, int]:
         gc.collect()
         trim(0)
+        found = gc.get_objects()
+        pools = [pool.pool for pool in found if isinstance(pool, HTTPConnectionPool)]
+        kept = [one for pool in pools if pool for one in pool.queue if one and one.sock]
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return Holdings(
-            greenlets=sum(isinstance(found, greenlet) and not found.dead for found in gc.get_objects()),
-            descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            greenlets=sum(isinstance(one, greenlet) and not one.dead for one in found),
+            descriptors=len(list(Path("/proc/self/fd").iterdir())) - len(kept),
             rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
             pid=os.getpid(),
         )._asdict()

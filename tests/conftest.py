@@ -49,6 +49,7 @@ class Process:
         self.args = args
         self._log = folder / f"{args[0]}-{time.monotonic_ns()}.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WSGI_PROXY_")}
+        inherited["WSGI_PROXY_LOG_FORMAT"] = "human"  # what most tests read; JSON has tests of its own
         path = os.pathsep.join(filter(None, (str(ROOT), inherited.get("PYTHONPATH"))))
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

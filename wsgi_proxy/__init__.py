@@ -17,6 +17,8 @@ Imports point down only; a test walks them.
 `upstream`
     requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
     a turn, and which one next if it fails.
+`observe`
+    What can be seen of sessions and turns: traces, log lines. Decides nothing.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
 `settings`, `errors`

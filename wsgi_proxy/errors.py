@@ -15,6 +15,9 @@ The exceptions of this project.
     * `ProtocolFault` 502: it answered with something that is not an event stream.
     * `ClosedEarly` 408: it ended the stream before a terminal event.
 
+  * `TurnTimedOut` 504: a whole turn took too long.
+  * `Bug` 500: the proxy itself is at fault.
+
 * `SettingsError`: a setting is not acceptable; raised at start only.
 * `ConnectionLost`: the client's transport is gone; nobody is left to be answered.
 """
@@ -175,6 +178,18 @@ class TurnTimedOut(ProxyError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the turn was not over within {seconds:g} s (setting turn_timeout)")
+
+
+class Bug(ProxyError):
+    """
+    This proxy itself is at fault; its log has the traceback.
+
+    Args:
+        what: It failed on: a turn, a request.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the proxy failed on this {what}; its log has the details")
 
 
 class SettingsError(ProxyError):

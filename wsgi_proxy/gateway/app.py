@@ -6,6 +6,8 @@ from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
+from ..observe.observer import Observer
+from ..observe.previews import previews
 from ..settings import Settings
 from ..settings.networks import Network
 from ..upstream.execution import Upstreams
@@ -67,8 +69,9 @@ def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
-    bridge = Bridge(settings, upstreams, access, memory)
-    surface = Surface(settings, upstreams, access, memory)
+    observer = Observer(journal=previews)
+    bridge = Bridge(settings, upstreams, access, memory, observer)
+    surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)
     for prefix in PREFIXES:
         # Werkzeug matches an upgrade request only with a rule that says so.

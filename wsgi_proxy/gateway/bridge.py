@@ -13,6 +13,7 @@ from flask import Response, request
 from websockets.frames import CloseCode
 
 from ..errors import AccessError, ConnectionLost, ProxyError
+from ..observe.observer import Observer
 from ..protocol.dialect import negotiate
 from ..protocol.frames import error_frame
 from ..protocol.session import Limits, Session
@@ -43,15 +44,19 @@ class Bridge:
         upstreams: Those of the worker.
         access: Who may connect.
         memory: Of the worker's sessions.
+        observer: Of the worker.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory) -> None:
+    def __init__(
+        self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory, observer: Observer
+    ) -> None:
         self._settings = settings
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
         self._times = Times(*(getattr(settings, name) for name in Times._fields))
         self._upstreams = upstreams
         self._access = access
         self._memory = memory
+        self._observer = observer
         self._told_about_turn_state = False
 
     def converse(self) -> Response:
@@ -76,11 +81,12 @@ class Bridge:
         headers = client_headers(request.environ)
         name = uuid.uuid4().hex
         dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
-        key = f" with key {admission.client.name}" if admission.client.name else ""
-        log.info("session %s opened by %s%s, dialect %s", name, request.remote_addr or "-", key, dialect.name)
         self._mind_turn_state(headers, websocket.handler)
+        client = admission.client
         Relay(
-            name=name,
+            trace=self._observer.session(
+                name, headers, client=request.remote_addr or "-", key=client.name, dialect=dialect.name
+            ),
             connection=self._take_over(websocket, admission.subprotocol),
             session=Session(
                 dialect,
@@ -89,8 +95,8 @@ class Bridge:
                 limits=self._limits,
                 answers_prewarms=not self._upstreams.speak_websocket,
             ),
-            executor=self._executor(name, headers, admission.client),
-            client=admission.client,
+            executor=self._executor(name, headers, client),
+            client=client,
             times=self._times,
             memory=self._memory,
         ).run()

@@ -36,6 +36,7 @@ READ_BYTES = 65536
 MAX_OWED = 32768
 # A client that needs so long to take in a write has more before it than it has read.
 SLOW_SECONDS = 1.0
+LEFT = "the client left without a close frame"
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -55,6 +56,7 @@ class Connection:
 
     Attributes:
         sent_at: When a frame was sent last, by the monotonic clock.
+        received_bytes, sent_bytes, sent_frames: What it has carried since the handshake.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class Connection:
         times: Times,
     ) -> None:
         self.sent_at = self._heard_at = time.monotonic()
+        self.received_bytes = self.sent_bytes = self.sent_frames = 0
         self._times = times
         self._sending_since: float | None = None
         self._slow_until = 0.0  # when a client had taken in what it could not take at once
         self._pinged_at: float | None = None
-        self._cause = "the client left without a close frame"
+        self._cause = LEFT
         self._socket = sock
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
@@ -216,6 +219,20 @@ class Connection:
             return f"closed by the proxy: {protocol.close_sent}"
         return self._cause
 
+    @property
+    def closed_by(self) -> str:
+        """Which side ended the connection: `client` or `proxy`."""
+        protocol = self._protocol
+        by_client = protocol.close_rcvd_then_sent or (protocol.close_sent is None and self._cause == LEFT)
+        return "client" if by_client else "proxy"
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the close frame that ended the connection; None if there was none."""
+        protocol = self._protocol
+        close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return close.code if close else None
+
     def _leave(self, cause: str) -> None:
         self._cause = cause
         self._hang_up()
@@ -236,6 +253,7 @@ class Connection:
             self._broken = True
             return
         self._heard_at = time.monotonic()
+        self.received_bytes += len(data)
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
             self._explain_limit()
@@ -274,6 +292,7 @@ class Connection:
         try:
             for frame in frames:
                 self._protocol.send_text(frame)
+            self.sent_frames += len(frames)
         except InvalidState as exc:
             raise ConnectionLost("the client is leaving") from exc
 
@@ -308,6 +327,7 @@ class Connection:
         began = self._sending_since = time.monotonic()
         try:
             self._socket.sendall(data)
+            self.sent_bytes += len(data)
         finally:
             self._sending_since = None
         self.sent_at = time.monotonic()

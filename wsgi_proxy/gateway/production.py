@@ -22,6 +22,7 @@ import gevent  # noqa: E402
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
+from .log import Log, adopt_log  # noqa: E402
 from .master import improve_master  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
 from .watchdog import Watchdog  # noqa: E402
@@ -96,6 +97,8 @@ def configuration(settings: Settings) -> dict[str, Any]:
         # Not all workers at the same time.
         "max_requests_jitter": settings.max_requests // 10,
         "loglevel": settings.log_level,
+        "logger_class": Log,
+        "accesslog": "-" if settings.access_log else None,
         # gunicorn's control socket would lie in the home directory; nothing here needs it.
         "control_socket_disable": True,
         "proc_name": "wsgi-proxy",
@@ -107,14 +110,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "keyfile": str(settings.tls_key) if context else None,
         "ssl_context": lambda config, default: context or default(),  # noqa: ARG005
     }
-
-
-def adopt_log(source: logging.Logger) -> None:
-    """Send the lines of this project's log where those of another log go, from the same level on."""
-    ours = logging.getLogger("wsgi_proxy")
-    ours.handlers = source.handlers
-    ours.setLevel(source.level)
-    ours.propagate = False
 
 
 def raise_descriptor_limit() -> None:

@@ -12,10 +12,13 @@ import gevent
 from gevent.pool import Group
 from websockets.frames import CloseCode
 
-from ..errors import ConnectionLost, ProxyError, RequestError, TurnTimedOut
+from ..errors import Bug, ConnectionLost, ProxyError, RequestError, TurnTimedOut
+from ..observe.session_trace import SessionTrace
+from ..observe.turn_trace import TurnTrace
 from ..protocol.frames import error_frame
 from ..protocol.session import Answer, Session, Work
-from ..protocol.turn import State, Turn
+from ..protocol.turn import Turn
+from ..protocol.wire import text_of
 from ..upstream.execution import Executor
 from .access import Client
 from .care import CARE, Times
@@ -36,7 +39,7 @@ class Relay:
     One session on its way between a client and the upstreams.
 
     Args:
-        name: Of the session, for the log.
+        trace: Of the session; is told what happens.
         connection: The client's.
         session: Its state.
         executor: What executes its turns.
@@ -48,7 +51,7 @@ class Relay:
     def __init__(
         self,
         *,
-        name: str,
+        trace: SessionTrace,
         connection: Connection,
         session: Session,
         executor: Executor,
@@ -56,7 +59,8 @@ class Relay:
         times: Times,
         memory: Memory,
     ) -> None:
-        self._name = name
+        self._trace = trace
+        self._name = trace.name
         self._connection = connection
         self._session = session
         self._executor = executor
@@ -64,7 +68,6 @@ class Relay:
         self._lanes = Group()
         self._times = times
         self._memory = memory
-        self._turns = 0
         self._running = 0
         self._since: dict[Any, float] = {}  # when upstreams were asked, by the greenlets of their turns
         self._began = self._active_at = time.monotonic()
@@ -72,15 +75,12 @@ class Relay:
 
     def run(self) -> None:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
+        connection, trace = self._connection, self._trace
         with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
             self._serve()
-        log.info(
-            "session %s closed after %.1f s and %d turns: %s",
-            self._name,
-            time.monotonic() - self._began,
-            self._turns,
-            self._connection.outcome,
-        )
+        trace.received_bytes, trace.sent_bytes = connection.received_bytes, connection.sent_bytes
+        trace.sent_frames = connection.sent_frames
+        trace.close(connection.outcome, code=connection.close_code, by=connection.closed_by)
 
     @property
     def held_bytes(self) -> int:
@@ -127,7 +127,7 @@ class Relay:
         try:
             for message in self._connection.messages():
                 if self._memory.has_room:
-                    self._begin(self._session.receive(message))
+                    self._begin(self._session.receive(message, self._trace.message(message)))
                     self._memory.note(self)
                 else:
                     self._refuse(NO_ROOM)
@@ -167,6 +167,9 @@ class Relay:
     def _begin(self, works: Iterable[Work]) -> None:
         for work in works:
             if isinstance(work, Answer) and not work.in_order:
+                trace = self._trace.turn(work.arrival, "", work.lane)
+                trace.told(work.frames)
+                trace.failed(work.error or Bug("turn"))
                 with suppress(ConnectionLost):  # the reader sees it too
                     self._connection.queue(work.frames)
             else:
@@ -174,37 +177,46 @@ class Relay:
                 self._lanes.spawn(self._carry_out, work)
 
     def _carry_out(self, work: Work) -> None:
+        trace = self._trace.turn(work.arrival, _model_of(work), work.lane)
         try:
             if isinstance(work, Answer):
-                self._deliver(work, work.frames, ended=True)
+                self._answer(work, trace)
             else:
-                self._turns += 1
                 DRAIN.count()
-                self._execute(work)
+                self._execute(work, trace)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)
         except Exception:
             log.exception("session %s is closed because of a bug", self._name)
+            trace.failed(Bug("turn"))
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
+            trace.cancelled(self._connection.outcome)
             self._running -= 1
             self._active_at = time.monotonic()
             self._say_farewell()
 
-    def _execute(self, turn: Turn) -> None:
+    def _answer(self, answer: Answer, trace: TurnTrace) -> None:
+        trace.told(answer.frames)
+        if answer.error:
+            trace.failed(answer.error)
+        self._deliver(answer, answer.frames, ended=True)
+        trace.prewarmed()
+
+    def _execute(self, turn: Turn, trace: TurnTrace) -> None:
         try:
-            self._stream(turn)
+            self._stream(turn, trace)
         except ConnectionLost:
             raise
         except ProxyError as error:
-            self._fail(turn, error)
+            self._fail(turn, error, trace)
         except Exception:
             if turn.over:
                 raise
             log.exception("session %s: a turn failed because of a bug", self._name)
-            self._fail(turn, ProxyError("the proxy failed on this turn; its log has the details"))
+            self._fail(turn, Bug("turn"), trace)
 
-    def _stream(self, turn: Turn) -> None:
+    def _stream(self, turn: Turn, trace: TurnTrace) -> None:
         with ExitStack() as counted:
             counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
 
@@ -214,24 +226,24 @@ class Relay:
                     counted.close()  # a client that is quick may start its next turn
                 self._deliver(turn, frames, ended=turn.over)
 
-            if self._within_time(turn, deliver):
-                self._note(turn)
+            if self._within_time(turn, deliver, trace):
+                trace.ended(turn)
             else:
-                answer = self._session.answer_prewarm(turn)
-                self._deliver(answer, answer.frames, ended=True)
+                self._answer(self._session.answer_prewarm(turn), trace)
 
-    def _within_time(self, turn: Turn, deliver: Callable[[list[bytes]], None]) -> bool:
+    def _within_time(self, turn: Turn, deliver: Callable[[list[bytes]], None], trace: TurnTrace) -> bool:
         task = gevent.getcurrent()
         self._since[task] = time.monotonic()
         try:
-            return self._executor.execute(turn, deliver)
+            return self._executor.execute(turn, deliver, trace)
         finally:
             self._since.pop(task, None)
 
-    def _fail(self, turn: Turn, error: ProxyError) -> None:
+    def _fail(self, turn: Turn, error: ProxyError, trace: TurnTrace) -> None:
         frame = turn.fail(error)
         if frame is not None:
-            self._warn(turn, f"failed with {error.status}: {error}")
+            trace.told([frame])
+            trace.failed(error, turn)
             self._deliver(turn, [frame], ended=True)
 
     def _deliver(self, work: Work, frames: list[bytes], *, ended: bool) -> None:
@@ -243,12 +255,8 @@ class Relay:
         self._connection.send(frames)
         self._begin(following)
 
-    def _note(self, turn: Turn) -> None:
-        if turn.dropped:
-            self._warn(turn, f"held {turn.dropped} payloads that were not JSON objects and were dropped")
-        if turn.state is State.FAILED:
-            self._warn(turn, f"was ended by the upstream with {turn.last_event}")
 
-    def _warn(self, turn: Turn, what: str) -> None:
-        # Names and words of others are quoted and shortened, so that they cannot forge or flood the log.
-        log.warning("session %s: turn on %.100r %s", self._name, turn.model, ascii(what[:500])[1:-1])
+def _model_of(work: Work) -> str:
+    if isinstance(work, Turn):
+        return work.model
+    return text_of(work.prewarmed.fields.get("model")) or "" if work.prewarmed else ""

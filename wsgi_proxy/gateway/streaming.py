@@ -12,7 +12,7 @@ import gevent
 from flask import Response
 from gevent.queue import Queue, ShutDown
 
-from ..errors import ConnectionLost, ProxyError
+from ..errors import Bug, ConnectionLost, ProxyError
 from ..protocol.passage import Passage
 from .attendance import ended_by_leaving
 from .replies import carried
@@ -58,7 +58,7 @@ def streamed(
             pieces.put(Piece(error, last=True))
         except Exception:
             log.exception("a request failed because of a bug")
-            pieces.put(Piece(ProxyError("the proxy failed on this request; its log has the details"), last=True))
+            pieces.put(Piece(Bug("request"), last=True))
 
     task = gevent.spawn(work)
     task.link(lambda _: pieces.shutdown())  # also if it is killed
@@ -93,12 +93,7 @@ def _body(first: bytes, events: Generator[bytes | ProxyError, None, None], passa
     yield first
     with closing(events):
         for content in events:
-            yield _told(content, passage) if isinstance(content, ProxyError) else content
-
-
-def _told(error: ProxyError, passage: Passage) -> bytes:
-    log.warning("a stream on %.100r broke off: %s", passage.model, ascii(str(error)[:500])[1:-1])
-    return passage.fail(error) or b""
+            yield (passage.fail(content) or b"") if isinstance(content, ProxyError) else content
 
 
 def _send_small_packets_at_once(sock: socket.socket | None) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import gevent
 from flask import Blueprint, Response, request
 
-from ..errors import AccessError, ConnectionLost, ProxyError, RequestError, TurnTimedOut, UpstreamError
+from ..errors import AccessError, Bug, ConnectionLost, ProxyError, RequestError, TurnTimedOut, UpstreamError
+from ..observe.observer import Observer
+from ..observe.turn_trace import TurnTrace
 from ..protocol.passage import Passage
 from ..protocol.rejection import passed_headers
 from ..protocol.turn import not_found
@@ -38,10 +40,12 @@ PIECE_BYTES = 2**20
 
 
 class Caller(NamedTuple):
-    """Who sends a request, and what executes it."""
+    """Who sends a request, what executes it, and what the log may know of it."""
 
     client: Client
     executor: Executor
+    name: str
+    headers: Mapping[str, str]
 
 
 class Surface:
@@ -53,13 +57,17 @@ class Surface:
         upstreams: Those of the worker.
         access: Who may ask.
         memory: Of the worker; requests take their part of it.
+        observer: Of the worker.
     """
 
-    def __init__(self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory) -> None:
+    def __init__(
+        self, settings: Settings, upstreams: Upstreams, access: Access, memory: Memory, observer: Observer
+    ) -> None:
         self._settings = settings
         self._upstreams = upstreams
         self._access = access
         self._memory = memory
+        self._observer = observer
         self._catalogue = Catalogue(upstreams)
 
     def add_routes(self, blueprint: Blueprint, prefixes: Iterable[str]) -> None:
@@ -97,38 +105,46 @@ class Surface:
     def _caller(self) -> Caller:
         admission = self._access.admit(request.environ, local_address(request.environ))
         headers = self._access.without_secrets(client_headers(request.environ))
+        name = uuid.uuid4().hex
         executor = Executor(
             self._upstreams,
-            name=uuid.uuid4().hex,
+            name=name,
             headers=headers,
             schedule=gevent.spawn_later,
             asker=admission.client.name,
         )
-        return Caller(admission.client, executor)
+        return Caller(admission.client, executor, name, headers)
 
     def _create(self, caller: Caller) -> Response:
-        passage = self._passage(caller)
+        passage, trace = self._received(caller)
         if not passage.streams:
-            return self._fetched(caller, passage, "/responses")
+            return self._fetched(caller, passage, "/responses", trace)
         sock = socket_of(request.environ)
-        response = streamed(sock, passage, lambda deliver: self._stream(caller, passage, deliver))
+        response = streamed(sock, passage, lambda deliver: self._stream(caller, passage, deliver, trace))
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
             response.headers.extend(CLOSE)  # nothing else would tell such a client where the events end
         return response
 
     def _compact(self, caller: Caller) -> Response:
-        return self._fetched(caller, self._passage(caller), "/responses/compact")
+        passage, trace = self._received(caller)
+        return self._fetched(caller, passage, "/responses/compact", trace)
 
-    def _fetched(self, caller: Caller, passage: Passage, path: str) -> Response:
-        with caller.client.turn(passage.model), self._memory.request(passage.size):
-            return _answer(attended(socket_of(request.environ), lambda: self._fetch(caller, passage, path)))
+    def _fetched(self, caller: Caller, passage: Passage, path: str, trace: TurnTrace) -> Response:
+        return _answer(attended(socket_of(request.environ), lambda: self._fetch(caller, passage, path, trace)))
 
-    def _fetch(self, caller: Caller, passage: Passage, path: str) -> Reply:
-        with self._in_time():
-            return caller.executor.fetch(passage, path)
+    def _fetch(self, caller: Caller, passage: Passage, path: str, trace: TurnTrace) -> Reply:
+        with (
+            _followed(trace, passage),
+            caller.client.turn(passage.model),
+            self._memory.request(passage.size),
+            self._in_time(),
+        ):
+            return caller.executor.fetch(passage, path, trace)
 
-    def _stream(self, caller: Caller, passage: Passage, deliver: Callable[[list[bytes]], None]) -> None:
-        with ExitStack() as counted, self._memory.request(passage.size), self._in_time():
+    def _stream(
+        self, caller: Caller, passage: Passage, deliver: Callable[[list[bytes]], None], trace: TurnTrace
+    ) -> None:
+        with _followed(trace, passage), ExitStack() as counted, self._memory.request(passage.size), self._in_time():
             counted.enter_context(caller.client.turn(passage.model))
 
             def pass_on(events: list[bytes]) -> None:
@@ -136,19 +152,32 @@ class Surface:
                     counted.close()  # a client that is quick may send its next request
                 deliver(events)
 
-            caller.executor.stream(passage, pass_on)
+            caller.executor.stream(passage, pass_on, trace)
 
     def _in_time(self) -> gevent.Timeout:
         seconds = self._settings.turn_timeout
         return gevent.Timeout(seconds or None, TurnTimedOut(seconds))
 
-    def _passage(self, caller: Caller) -> Passage:
-        self._memory.admit_request()
-        body = _body(self._settings.max_message_bytes, self._memory)
-        passage = Passage(body, exact=caller.client.may_use_all)
-        if passage.previous_id and caller.executor.is_of_others(passage.previous_id):
-            raise not_found(passage.previous_id)
-        return passage
+    def _received(self, caller: Caller) -> tuple[Passage, TurnTrace]:
+        """Read a request; whoever gets it has to see to it that it ends."""
+        client = request.remote_addr or "-"
+        session = self._observer.request(caller.name, caller.headers, client=client, key=caller.client.name)
+        arrival = None
+        try:
+            self._memory.admit_request()
+            body = _body(self._settings.max_message_bytes, self._memory)
+            arrival = session.message(body)
+            passage = Passage(body, exact=caller.client.may_use_all)
+            if passage.previous_id and caller.executor.is_of_others(passage.previous_id):
+                raise not_found(passage.previous_id)
+        except ProxyError as error:
+            session.turn(arrival, "").failed(error)
+            raise
+        else:
+            return passage, session.turn(arrival, passage.model)
+        finally:
+            if not session.running:
+                session.close()
 
     def _models(self, caller: Caller) -> Response:
         models = [model for model in self._catalogue.models(caller.executor) if caller.client.may_use(model["id"])]
@@ -173,6 +202,25 @@ class Surface:
         # Only this greenlet knows the request. HEAD is answered like GET, also where an upstream does not know it.
         method = "GET" if request.method == "HEAD" else request.method
         return _answer(attended(socket_of(request.environ), lambda: _asked(caller.executor, credentials, method, path)))
+
+
+@contextmanager
+def _followed(trace: TurnTrace, passage: Passage) -> Iterator[None]:
+    """Note how a request ends, and that nothing follows."""
+    try:
+        yield
+        trace.ended(passage)
+    except ConnectionLost:
+        raise
+    except ProxyError as error:
+        trace.failed(error, passage)
+        raise
+    except Exception:
+        trace.failed(Bug("request"), passage)
+        raise
+    finally:
+        trace.cancelled("the client left")
+        trace.session.close()
 
 
 def _asked(executor: Executor, credentials: list[Credential], method: str, path: str) -> Reply:

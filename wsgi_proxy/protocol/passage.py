@@ -32,7 +32,8 @@ class Passage:
         streams: The client asked for events.
         previous_id: The response that the client continues; None if it names none.
         needs_memory: Whether only an upstream knows what is continued.
-        over, opened, gave_up, response_id, upstream_headers: As those of a `Turn`.
+        over, opened, gave_up, response_id, upstream_headers, usage: As those of a `Turn`.
+        events, received_bytes, dropped, last_event: As those of a `Turn`, too.
 
     Raises:
         RequestError: The body is not a JSON object, or its model is not acceptable.
@@ -62,6 +63,11 @@ class Passage:
         self.gave_up: bytes | None = None
         self.response_id: str | None = None
         self.upstream_headers: Mapping[str, str] = {}
+        self.usage: bytes | None = None
+        self.events = 0
+        self.received_bytes = 0
+        self.dropped = 0
+        self.last_event: str | None = None
         self._trusted = False
 
     def request_for(self, model: str, takes_incremental: bool | None = None) -> bytes:
@@ -97,6 +103,21 @@ class Passage:
         if self.previous_id and not self._trusted and text_of(response.get("previous_response_id")) != self.previous_id:
             raise not_found(self.previous_id)
 
+    def take_document(self, response: Fields, body: bytes, headers: Mapping[str, str]) -> None:
+        """
+        Learn what came instead of events.
+
+        Args:
+            response: The fields of the document; none if it is no JSON object.
+            body, headers: Of the answer.
+        """
+        self.restart()
+        self.usage = response.get("usage")
+        self.response_id = text_of(response.get("id"))
+        self.received_bytes = len(body)
+        self.last_event = f"response.{status}" if (status := text_of(response.get("status"))) else None
+        self.upstream_headers = headers
+
     def fail(self, error: ProxyError) -> bytes | None:
         """End the answer because of an error; return the event that tells it, None if the answer has ended already."""
         if self.over:
@@ -112,12 +133,17 @@ class Passage:
         try:
             kind, response = self._read(payload)
         except Malformed:
-            return None  # as for a turn: what is not a JSON object is dropped
+            self.dropped += 1  # as for a turn: what is not a JSON object
+            return None
         signal = SIGNALS.get(kind, Signal.EVENT)
-        if response and signal is not Signal.GIVE_UP:
+        if response and not self.response_id and signal is not Signal.GIVE_UP:
             self.verify(response)
         self.response_id = self.response_id or text_of(response.get("id"))
         self.over = signal is not Signal.EVENT
+        self.usage = response.get("usage", self.usage) if self.over else None
+        self.events += 1
+        self.received_bytes += len(payload)
+        self.last_event = kind
         if signal is Signal.GIVE_UP:
             self.gave_up = payload
         elif is_output(kind):
@@ -127,8 +153,8 @@ class Passage:
     def _read(self, payload: bytes) -> tuple[str | None, Fields]:
         head = read_head(payload)
         response = bytes(head.response)
-        wanted = not self.response_id and response[:1] == b"{"
         kind = head.type
+        wanted = response[:1] == b"{" and (not self.response_id or kind in SIGNALS)
         if kind is None and bytes(head.error) not in (b"", b"null"):
             kind = "error"  # as for a turn: some servers leave out the type
         return kind, split_object(response) if wanted else {}

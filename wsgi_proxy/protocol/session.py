@@ -6,7 +6,7 @@ Theory of operation
 Each message is queued in its lane, and every lane takes one message at a time, so that a message is read against
 the state that the one before it left. Lanes run side by side, up to a limit. What a message asks for is decided by
 three facts: its type, whether it names a response and who holds that response, and whether its lane has a finished
-turn already. `RULES` is the whole decision.
+turn already. `rules.RULES` is the whole decision.
 
 The outcome is work: a `Turn` that an upstream has to execute, or an `Answer` that needs none. Either occupies its
 lane until `finish` is called; only then is anything committed, and only if it succeeded. An error is an answer too,
@@ -19,53 +19,19 @@ input behind.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from typing import NamedTuple
 
 from ..errors import ProxyError, RequestError
 from . import messages
 from .dialect import Dialect
 from .frames import error_frame, prewarm_frames
 from .messages import APPEND, CREATE, Message
+from .rules import RULES, Holder, Rule
 from .transcript import EMPTY, Known, KnownResponses, Ledger, Transcript, replaces, without_resent
 from .turn import State, Turn, not_found
 from .wire import Malformed
-
-
-class Holder(Enum):
-    """Who has the transcript of the response that a message names."""
-
-    NOBODY = "it names none"
-    US = "this session"
-    OTHERS = "not this session"
-
-
-class Rule(Enum):
-    """What becomes of a message."""
-
-    BEGIN = "a new conversation"
-    MERGE = "the lane's last turn goes on"
-    CONTINUE = "the named response goes on, from our transcript"
-    FORWARD = "the named response goes on, if the upstream knows it"
-    REFUSE = "there is nothing to append to"
-
-
-# (message type, holder of the named response, lane has a finished turn): {dialect: rule}
-RULES: Mapping[tuple[str, Holder, bool], Mapping[str, Rule]] = {
-    (CREATE, Holder.NOBODY, False): {"v2": Rule.BEGIN, "v1": Rule.BEGIN},
-    (CREATE, Holder.NOBODY, True): {"v2": Rule.BEGIN, "v1": Rule.MERGE},
-    (CREATE, Holder.US, False): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
-    (CREATE, Holder.US, True): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
-    (CREATE, Holder.OTHERS, False): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
-    (CREATE, Holder.OTHERS, True): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
-    (APPEND, Holder.NOBODY, False): {"v2": Rule.REFUSE, "v1": Rule.REFUSE},
-    (APPEND, Holder.NOBODY, True): {"v2": Rule.MERGE, "v1": Rule.MERGE},
-    (APPEND, Holder.US, False): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
-    (APPEND, Holder.US, True): {"v2": Rule.CONTINUE, "v1": Rule.CONTINUE},
-    (APPEND, Holder.OTHERS, False): {"v2": Rule.REFUSE, "v1": Rule.REFUSE},
-    (APPEND, Holder.OTHERS, True): {"v2": Rule.FORWARD, "v1": Rule.FORWARD},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +61,14 @@ class Last:
     response_id: str | None
 
 
+class Waiting(NamedTuple):
+    """A message that has not been started: what was read, how many bytes it has, and how its caller knows it."""
+
+    message: Message | RequestError
+    size: int
+    arrival: object
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """One queue of messages; at most one of them is being worked on."""
@@ -102,7 +76,7 @@ class Lane:
     name: str | None
     last: Last | None = None
     busy: bool = False
-    waiting: deque[tuple[Message | RequestError, int]] = field(default_factory=deque)  # with their bytes
+    waiting: deque[Waiting] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +89,16 @@ class Answer:
         frames: What the client gets.
         in_order: It occupies its lane until `finish`; an error about a full queue does not.
         prewarmed: What a prewarm leaves behind when it is finished.
+        error: The one that it tells; None for a prewarm.
+        arrival: What `Session.receive` was given with the message.
     """
 
     lane: str | None
     frames: list[bytes]
     in_order: bool = True
     prewarmed: Last | None = None
+    error: ProxyError | None = None
+    arrival: object = None
 
 
 Work = Turn | Answer
@@ -182,12 +160,13 @@ class Session:
         """Forget all response ids but those that lanes ended with."""
         self._known.keep_only({lane.last.response_id for lane in self._lanes.values() if lane.last})
 
-    def receive(self, raw: bytes) -> list[Work]:
+    def receive(self, raw: bytes, arrival: object = None) -> list[Work]:
         """
         Take one message of the client.
 
         Args:
             raw: One complete WebSocket message, text or binary.
+            arrival: Anything by which the caller knows the message; the work that comes of it carries it.
 
         Returns:
             The work that may start now; call `finish` after each. Nothing is raised: errors are answers.
@@ -198,12 +177,12 @@ class Session:
         name = message.lane if isinstance(message, Message) else None
         lane = self._lanes.get(name) or Lane(name)
         if lane.name not in self._lanes and len(self._lanes) > self._limits.named_lanes:
-            return [_refusal(name, self._too_many_lanes())]
+            return [_refusal(name, self._too_many_lanes(), arrival)]
         must_wait = lane.busy or self._in_flight >= self._limits.turns_in_flight
         if must_wait and self._is_full(lane, len(raw)):
-            return [_refusal(name, self._too_much_waits())]
+            return [_refusal(name, self._too_much_waits(), arrival)]
         self._lanes[name] = lane
-        lane.waiting.append((message, len(raw)))
+        lane.waiting.append(Waiting(message, len(raw), arrival))
         self._waiting_bytes += len(raw)
         if not lane.busy and lane not in self._ready:
             self._ready.append(lane)
@@ -240,20 +219,21 @@ class Session:
             lane = self._ready.popleft()
             lane.busy = True
             self._in_flight += 1
-            message, size = lane.waiting.popleft()
-            self._waiting_bytes -= size
-            started.append(self._work_for(lane, message))
+            waiting = lane.waiting.popleft()
+            self._waiting_bytes -= waiting.size
+            started.append(self._work_for(lane, waiting))
         return started
 
-    def _work_for(self, lane: Lane, message: Message | RequestError) -> Work:
+    def _work_for(self, lane: Lane, waiting: Waiting) -> Work:
         try:
-            if isinstance(message, RequestError):
-                raise message
-            turn = self._turn_for(lane, message)
+            if isinstance(waiting.message, RequestError):
+                raise waiting.message
+            turn = self._turn_for(lane, waiting.message)
+            turn.arrival = waiting.arrival
             return self.answer_prewarm(turn) if turn.prewarm and self._answers_prewarms else turn
         except (RequestError, Malformed) as exc:
             error = messages.invalid_json(exc) if isinstance(exc, Malformed) else exc
-            return Answer(lane.name, [error_frame(error, lane.name)])
+            return Answer(lane.name, [error_frame(error, lane.name)], error=error, arrival=waiting.arrival)
 
     def _turn_for(self, lane: Lane, message: Message) -> Turn:
         if message.type not in (CREATE, APPEND):
@@ -334,7 +314,7 @@ class Session:
             lane=turn.lane,
         )
         last = Last(Known(turn.transcript, None), _inheritable(turn), response_id)
-        return Answer(turn.lane, frames, prewarmed=last)
+        return Answer(turn.lane, frames, prewarmed=last, arrival=turn.arrival)
 
     def _commit(self, lane: Lane, work: Work) -> None:
         if isinstance(work, Answer):
@@ -396,5 +376,5 @@ def _inheritable(turn: Turn) -> dict[str, bytes]:
     return {name: value for name, value in turn.fields.items() if name != "prompt_cache_options"}
 
 
-def _refusal(lane: str | None, error: ProxyError) -> Answer:
-    return Answer(lane, [error_frame(error, lane)], in_order=False)
+def _refusal(lane: str | None, error: ProxyError, arrival: object) -> Answer:
+    return Answer(lane, [error_frame(error, lane)], in_order=False, error=error, arrival=arrival)

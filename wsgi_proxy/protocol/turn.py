@@ -125,6 +125,8 @@ class Turn:
         last_event: Type of the last event; None before the first.
         response_id: The id in the terminal event; None without one.
         upstream_headers: Those of the upstream's answer that concern the client, set by the executor.
+        usage: What the terminal event says of tokens, raw; None if it says nothing.
+        arrival: What `Session.receive` was given with the message.
     """
 
     __slots__ = (
@@ -134,6 +136,7 @@ class Turn:
         "_output",
         "_result",
         "_stream_id",
+        "arrival",
         "delta",
         "dialect",
         "dropped",
@@ -153,6 +156,7 @@ class Turn:
         "transcript",
         "upstream",
         "upstream_headers",
+        "usage",
     )
 
     def __init__(
@@ -177,6 +181,7 @@ class Turn:
         self.previous_id = previous_id
         self.previous = previous
         self.prewarm = prewarm
+        self.arrival: object = None
         self._stream_id = None if lane is None else encode(lane)
         self.restart()
 
@@ -192,6 +197,7 @@ class Turn:
         self.response_id: str | None = None
         self.upstream: str | None = None
         self.upstream_headers: Mapping[str, str] = {}
+        self.usage: bytes | None = None
         self._items: dict[int, bytes] = {}
         self._output = b"[]"
         self._result: Transcript | None = None
@@ -342,6 +348,7 @@ class Turn:
         response = bytes(head.response)
         fields = split_object(response) if response[:1] == b"{" else {}
         self.response_id = text_of(fields.get("id"))
+        self.usage = fields.get("usage")
         output = fields.get("output", b"")
         if is_array(output) and output[1:-1].strip():
             self._output = output

@@ -147,6 +147,8 @@ class Settings:
     max_blocking_time: float = 0.2
     max_requests: int = 0
     log_level: str = "info"
+    log_format: str = "auto"
+    access_log: bool = False
     connection_pool: int = 256
     upstreams: tuple[UpstreamSettings, ...] = ()
     keys: tuple[KeySettings, ...] = field(default=(), repr=False)

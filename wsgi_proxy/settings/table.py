@@ -266,6 +266,14 @@ SETTINGS = (
         "",
         "Least severe log lines that are written.",
     ),
+    Setting(
+        "log_format",
+        choice("auto", "human", "json"),
+        "auto",
+        "",
+        "Form of log lines: `auto` is for people on a terminal, and one JSON object a line elsewhere.",
+    ),
+    Setting("access_log", FLAG, "false", "", "Whether each HTTP request is a log line of its own, on standard output."),
     Setting("connection_pool", whole(1), "256", "per worker", "Connections to one upstream kept open for reuse."),
 )
 

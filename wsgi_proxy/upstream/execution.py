@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from ..errors import ClosedEarly, CredentialError, UpstreamError
+from ..observe.session_trace import detached_turn
+from ..observe.turn_trace import TurnTrace
 from ..protocol.failure import Failure, failed_response, failure_of, reported_failure
 from ..protocol.messages import create_message
 from ..protocol.passage import Passage
@@ -118,13 +120,14 @@ class Executor:
         made = self._credentials.maker_of(response_id)
         return made.asker != self._asker if made else len(self._upstreams.settings.keys) > 1
 
-    def execute(self, turn: Turn, deliver: Deliver) -> bool:
+    def execute(self, turn: Turn, deliver: Deliver, trace: TurnTrace | None = None) -> bool:
         """
         Have an upstream carry out a turn.
 
         Args:
             turn: Is over afterwards, if nothing is raised.
             deliver: Sends frames to the client; what it raises ends the turn.
+            trace: Is told what happens.
 
         Returns:
             Whether it was carried out; False for a prewarm for which there is only HTTP, where it would generate.
@@ -138,13 +141,13 @@ class Executor:
         if turn.previous_id and unknown_here and self.is_of_others(turn.previous_id):
             raise not_found(turn.previous_id)
         try:
-            return self._carry_out(turn, deliver, self._stream_turn)
+            return self._carry_out(turn, deliver, self._stream_turn, trace)
         except CredentialError:
             if turn.prewarm:
                 return False  # it needs nobody
             raise
 
-    def stream(self, passage: Passage, deliver: Deliver) -> None:
+    def stream(self, passage: Passage, deliver: Deliver, trace: TurnTrace | None = None) -> None:
         """
         Have an upstream answer a client's HTTP request with events; as `execute`, but always over HTTP.
 
@@ -152,21 +155,23 @@ class Executor:
             RequestError: The upstream did not know what is continued.
             CredentialError, UpstreamError: As for `execute`.
         """
-        self._carry_out(passage, deliver, self._stream_passage)
+        self._carry_out(passage, deliver, self._stream_passage, trace)
 
-    def fetch(self, passage: Passage, path: str) -> Reply:
+    def fetch(self, passage: Passage, path: str, trace: TurnTrace | None = None) -> Reply:
         """
         Have an upstream answer a client's HTTP request with one document.
 
         Args:
             passage: The request.
             path: Where it goes, below the base URL.
+            trace: Is told what happens.
 
         Raises:
             RequestError: The upstream did not know what is continued.
             CredentialError, UpstreamError: As for `execute`.
         """
-        attempts = self._attempts(passage)
+        attempts = self._attempts(passage, trace)
+        attempts.trace.follow(passage)
         while True:
             credential = attempts.credential
             http = self._upstreams.http(credential)
@@ -174,18 +179,20 @@ class Executor:
             try:
                 with credential.busy():
                     body = passage.request_for(target, http.takes_incremental_input)
-                    reply = http.fetch("POST", path, body, self.headers_for(credential))
+                    reply = http.fetch("POST", path, body, self.headers_for(credential), attempts.trace)
             except UpstreamError as error:
                 if not attempts.failed(failure_of(error, target, time.time()), delivered=False):
                     raise
                 continue
             fields = _fields(reply)
+            passage.take_document(fields, reply.body, reply.headers)
             if text_of(fields.get("status")) != "failed":
                 if text_of(fields.get("object")) == "response":
                     passage.verify(fields)
                 self._succeeded(passage, attempts, text_of(fields.get("id")))
                 return reply
             reply = reply._replace(body=self._without_secrets(reply.body, credential))
+            passage.gave_up = reply.body
             failure = failed_response(reply.body, target)
             if not attempts.failed(failure, delivered=False):
                 return reply
@@ -216,8 +223,15 @@ class Executor:
         while self._sockets:
             self._sockets.popitem()[1].close()
 
-    def _carry_out(self, work: AnyWork, deliver: Deliver, stream: Callable[[AnyWork, Attempts, Opening], None]) -> bool:
-        attempts = self._attempts(work)
+    def _carry_out(
+        self,
+        work: AnyWork,
+        deliver: Deliver,
+        stream: Callable[[AnyWork, Attempts, Opening], None],
+        trace: TurnTrace | None,
+    ) -> bool:
+        attempts = self._attempts(work, trace)
+        attempts.trace.follow(work)
         while True:
             credential = attempts.credential
             hold = self._upstreams.settings.hold_time if attempts.may_go_on else None
@@ -245,7 +259,7 @@ class Executor:
                 raise error
             return True
 
-    def _attempts(self, work: Work) -> Attempts:
+    def _attempts(self, work: Work, trace: TurnTrace | None) -> Attempts:
         made = self._credentials.maker_of(work.previous_id) if work.previous_id else None
         maker = made.credential if made else None
         only = maker if work.needs_memory else None
@@ -256,6 +270,7 @@ class Executor:
             work.model,
             self._credentials,
             self._upstreams.settings,
+            trace=trace or detached_turn(work.model),
             owner=self._owner,
             prefer=maker or self.pinned,
             only=only,
@@ -266,7 +281,7 @@ class Executor:
         socket = self._socket_for(credential)
         if socket:
             try:
-                self._forward(turn, self._over_websocket(turn, credential, socket), attempts, opening)
+                self._forward(turn, self._over_websocket(turn, attempts, socket), attempts, opening)
             except UpgradeRefused as refusal:
                 log.debug("session %s: %s; the turn goes over HTTP", self._name, refusal)
             else:
@@ -277,7 +292,9 @@ class Executor:
         http = self._upstreams.http(credential)
         target = _target(credential, turn)
         execution = http.execute(
-            turn.request_for(credential.name, http.takes_incremental_input, model=target), self.headers_for(credential)
+            turn.request_for(credential.name, http.takes_incremental_input, model=target),
+            self.headers_for(credential),
+            attempts.trace,
         )
         self._forward(turn, execution, attempts, opening)
 
@@ -286,19 +303,19 @@ class Executor:
         http = self._upstreams.http(credential)
         target = _target(credential, passage)
         execution = http.execute(
-            passage.request_for(target, http.takes_incremental_input), self.headers_for(credential)
+            passage.request_for(target, http.takes_incremental_input), self.headers_for(credential), attempts.trace
         )
         self._forward(passage, execution, attempts, opening)
 
-    def _over_websocket(
-        self, turn: Turn, credential: Credential, socket: UpstreamSocket
-    ) -> AbstractContextManager[Events]:
-        target = _target(credential, turn)
+    def _over_websocket(self, turn: Turn, attempts: Attempts, socket: UpstreamSocket) -> AbstractContextManager[Events]:
+        target = _target(attempts.credential, turn)
 
         def message_for(connection: str) -> bytes:
             takes_incremental = socket.takes_incremental_input
             request = turn.request_for(connection, takes_incremental, model=target, by_connection=True)
-            return create_message(request, generate=not turn.prewarm)
+            message = create_message(request, generate=not turn.prewarm)
+            attempts.trace.asked("MESSAGE", socket.url, socket.headers, message)
+            return message
 
         return socket.execute(message_for, turn.previous.upstream if turn.previous else None)
 
@@ -309,9 +326,13 @@ class Executor:
         attempts: Attempts,
         opening: Opening,
     ) -> None:
+        trace = attempts.trace
         with execution as events:
             work.upstream_headers = events.headers
+            if isinstance(events, Events):
+                trace.answered(None, events.headers)
             for payloads in events:
+                came_at = time.monotonic()
                 frames = work.receive_all(payloads)
                 if work.gave_up is not None:  # in the last of them
                     work.gave_up, frames[-1] = (
@@ -322,7 +343,10 @@ class Executor:
                     self._succeeded(work, attempts, work.response_id)
                 if frames:
                     opening.pass_on(frames)
+                trace.passed(work, payloads, frames, came_at)
                 if work.over:
+                    if work.gave_up is None:
+                        trace.succeeded(work)  # before the rest is read, which takes time
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
                     events.drain()
                     return

@@ -8,11 +8,12 @@ upstream shows output, or until `hold_time` is over; after that nothing is ever 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from ..errors import ConnectionLost
+from ..observe.turn_trace import TurnTrace
 from ..protocol.failure import Failure
 from ..settings import Settings
 from ..settings.values import show_duration
@@ -31,6 +32,12 @@ class Work(Protocol):
     opened: bool
     gave_up: bytes | None
     response_id: str | None
+    events: int
+    received_bytes: int
+    dropped: int
+    last_event: str | None
+    usage: bytes | None
+    upstream_headers: Mapping[str, str]
 
     @property
     def needs_memory(self) -> bool:
@@ -111,10 +118,12 @@ class Attempts:
         model: As the client names it.
         credentials: To choose from.
         settings: How many attempts there are, and for how long.
+        trace: Is told what happens.
         owner, prefer, only: As for `Credentials.pick`.
 
     Attributes:
         credential: The one that has the turn.
+        trace: Of the turn.
         begun: Since when it has, by the clock of the credentials.
     """
 
@@ -125,10 +134,12 @@ class Attempts:
         credentials: Credentials,
         settings: Settings,
         *,
+        trace: TurnTrace,
         owner: str = "",
         prefer: Credential | None = None,
         only: Credential | None = None,
     ) -> None:
+        self.trace = trace
         self._who = who
         self._model = model
         self._credentials = credentials
@@ -139,6 +150,7 @@ class Attempts:
         self._deadline = credentials.clock() + settings.max_wait
         self.credential = credentials.pick(model, owner=owner, prefer=prefer, only=only)
         self.begun = credentials.clock()
+        trace.try_with(self.credential.name)
         self._explain_choice(prefer)
 
     @property
@@ -159,11 +171,13 @@ class Attempts:
         """
         failed = self.credential
         rest = self._credentials.failed(failed, self._model, failure, self.begun, self._owner)
+        self.trace.attempt_failed(failure, rest)
         obstacle = self._obstacle(failure, delivered=delivered)
         if obstacle is None:
             self._tried.append(failed)
             self.credential = self._credentials.pick(self._model, owner=self._owner, only=self._only, tried=self._tried)
             self.begun = self._credentials.clock()
+            self.trace.try_with(self.credential.name)
             number = len(self._tried) + 1
             outcome = f"it goes to {self.credential.name}, attempt {number} of {self._settings.max_attempts}"
         else:

@@ -20,6 +20,7 @@ import urllib3.exceptions
 
 from .. import __version__
 from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
+from ..observe.turn_trace import TurnTrace
 from ..protocol.rejection import encoding_of, first_line, is_page, may_hold_events, passed_headers, rejection
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
@@ -109,32 +110,39 @@ class HTTPUpstream:
             return f"GET {url} answered {response.status_code}"
 
     @contextmanager
-    def execute(self, request: bytes, headers: Mapping[str, str]) -> Iterator[EventStream]:
+    def execute(
+        self, request: bytes, headers: Mapping[str, str], trace: TurnTrace | None = None
+    ) -> Iterator[EventStream]:
         """
         Send a request and give access to its events; at the end the response is closed, whatever happened.
 
         Args:
             request: The JSON body.
             headers: What `headers_for` returned.
+            trace: Is told what happens.
 
         Raises:
             UpstreamError: Nothing that could be streamed came back.
         """
         deadline = time.monotonic() + self._upstream.first_event_timeout
-        response = self._send("POST", "/responses", request, headers)
+        response = self._send("POST", "/responses", request, headers, trace)
         # Nobody needs the request any more, which may be large, while its answer may take minutes.
         del request
         response.request.body = None
         try:
             if response.status_code >= 300:
-                raise self._refusal(response)
+                raise self._refusal(response, trace)
             if not may_hold_events(response.headers):
-                raise self._no_events(response)
+                raise self._no_events(response, trace)
+            if trace:
+                trace.answered(response.status_code, response.headers, connected_at=_connected_at(response))
             yield EventStream(response, self._upstream, deadline, self._max_event_bytes)
         finally:
             response.close()
 
-    def fetch(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def fetch(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], trace: TurnTrace | None = None
+    ) -> Reply:
         """
         Send a request whose answer is one document.
 
@@ -143,6 +151,7 @@ class HTTPUpstream:
             path: Below the base URL, with a query if there is one: `/responses/resp_1`.
             body: JSON; None for none.
             headers: What `headers_for` returned.
+            trace: Is told what happens.
 
         Raises:
             UpstreamError: It did not answer with a status of 2xx, or with more than `max_event_bytes`.
@@ -150,12 +159,16 @@ class HTTPUpstream:
         headers = {**headers, "accept": "application/json"}
         if body is None:
             headers.pop("content-type", None)
-        with self._send(method, path, body, headers) as response:
+        with self._send(method, path, body, headers, trace) as response:
             if response.status_code >= 300:
-                raise self._refusal(response)
+                raise self._refusal(response, trace)
             if is_page(response.headers, b"") or encoding_of(response.headers):
-                raise self._no_events(response, "JSON")
-            return Reply(response.status_code, response.headers, self._document(response))
+                raise self._no_events(response, trace, "JSON")
+            document = self._document(response)
+            if trace:
+                connected_at = _connected_at(response)
+                trace.answered(response.status_code, response.headers, connected_at=connected_at, body=document)
+            return Reply(response.status_code, response.headers, document)
 
     def _document(self, response: requests.Response) -> bytes:
         parts: list[bytes] = []
@@ -176,7 +189,11 @@ class HTTPUpstream:
             raise ClosedEarly(f"the upstream's answer broke off: {words_for(exc)}") from exc
         return b"".join(parts)
 
-    def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> requests.Response:
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], trace: TurnTrace | None
+    ) -> requests.Response:
+        if trace:
+            trace.asked(method, f"{self.url}{path}", headers, body or b"")
         timeouts = (self._upstream.connect_timeout, self._upstream.first_event_timeout)
         while True:
             connects = self._adapter.connects
@@ -215,20 +232,24 @@ class HTTPUpstream:
         log.warning("upstream %s cannot be reached at %s: %s", self.name, self.url, cause)
         return Unreachable(f"the upstream {self.name!r} cannot be reached: {words_for(exc)}")
 
-    def _refusal(self, response: requests.Response) -> UpstreamError:
-        body = self._beginning(response)
+    def _refusal(self, response: requests.Response, trace: TurnTrace | None) -> UpstreamError:
+        body = self._beginning(response, trace)
         error = rejection(response.status_code, response.headers, body)
         log.info("upstream %s answered %d: %r", self.name, response.status_code, first_line(body))
         return error
 
-    def _no_events(self, response: requests.Response, wanted: str = "events") -> UpstreamError:
+    def _no_events(self, response: requests.Response, trace: TurnTrace | None, wanted: str = "events") -> UpstreamError:
         kind = encoding_of(response.headers) or response.headers.get("content-type")
-        line = first_line(self._beginning(response))
+        line = first_line(self._beginning(response, trace))
         log.warning("upstream %s answered with %r instead of %s: %r", self.name, kind, wanted, line)
         return ProtocolFault(f"the upstream {self.name!r} answered with {kind} instead of {wanted}")
 
-    def _beginning(self, response: requests.Response) -> bytes:
-        return without_secrets(_beginning(response), response.request.headers, self._upstream.headers)
+    def _beginning(self, response: requests.Response, trace: TurnTrace | None) -> bytes:
+        body = without_secrets(_beginning(response), response.request.headers, self._upstream.headers)
+        if trace:
+            connected_at = _connected_at(response)
+            trace.answered(response.status_code, response.headers, connected_at=connected_at, body=body)
+        return body
 
 
 class Reply(NamedTuple):
@@ -343,6 +364,11 @@ def _beginning(response: requests.Response) -> bytes:
     except BROKEN:
         pass
     return body
+
+
+def _connected_at(response: requests.Response) -> float | None:
+    """Return when the connection stood that a response came on, by the monotonic clock; None if it is not known."""
+    return getattr(getattr(response.raw, "_connection", None), "connected_at", None)
 
 
 def _socket_of(response: requests.Response) -> socket.socket | None:

@@ -48,6 +48,7 @@ class Adapter(requests.adapters.HTTPAdapter):
             self.connects += 1
             connection.deadline = time.monotonic() + self._timeout
             kind.connect(connection)
+            connection.connected_at = time.monotonic()
 
         def putrequest(connection: Any, *args: Any, **kwargs: Any) -> None:
             connection.deadline = time.monotonic() + self._timeout
@@ -64,7 +65,7 @@ class Adapter(requests.adapters.HTTPAdapter):
             return Answer(sock, connection.deadline, **options)
 
         changed = {"connect": connect, "putrequest": putrequest, "send": send, "response_class": response_class}
-        return type(kind.__name__, (kind,), changed)
+        return type(kind.__name__, (kind,), {**changed, "connected_at": None})
 
 
 class Session(requests.Session):

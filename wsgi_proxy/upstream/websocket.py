@@ -161,12 +161,14 @@ class UpstreamSocket:
 
     Attributes:
         takes_incremental_input: Whether the upstream continues from the ids of a connection.
+        url, headers: Where handshakes go, and with what.
     """
 
     def __init__(self, upstream: WebSocketUpstream, headers: Mapping[str, str]) -> None:
         self.takes_incremental_input = upstream.takes_incremental_input
+        self.url = upstream.url
+        self.headers = headers
         self._upstream = upstream
-        self._headers = headers
         self._idle: list[Connection] = []  # the one used last comes last
         self._closed = False
 
@@ -207,7 +209,7 @@ class UpstreamSocket:
     def _begin(self, message_for: Callable[[str], bytes], prefer: str | None) -> tuple[Connection, list[bytes]]:
         """Return a connection and the first events on it; a connection that ends instead is replaced once."""
         deadline = time.monotonic() + self._upstream.upstream.first_event_timeout
-        connection = self._waiting(prefer) or self._upstream.open(self._headers)
+        connection = self._waiting(prefer) or self._upstream.open(self.headers)
         try:
             first = self._ask(connection, message_for, deadline)
             cause = error_code(first[0]) or ""
@@ -217,7 +219,7 @@ class UpstreamSocket:
         except ClosedEarly as error:
             cause = error.message
         log.info("upstream %s: %s; the turn is sent again on a new connection", self._upstream.name, cause)
-        connection = self._upstream.open(self._headers)
+        connection = self._upstream.open(self.headers)
         return connection, self._ask(connection, message_for, deadline)
 
     def _waiting(self, prefer: str | None) -> Connection | None:

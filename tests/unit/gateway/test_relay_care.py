@@ -12,6 +12,7 @@ from websockets.frames import CloseCode
 from wsgi_proxy.gateway.care import Times
 from wsgi_proxy.gateway.memory import Memory
 from wsgi_proxy.gateway.relay import LIMIT_REACHED, Relay
+from wsgi_proxy.observe.session_trace import SessionTrace
 
 NEVER = Times(ping_interval=0.0, keepalive_interval=0.0, max_age=0.0, idle_timeout=0.0)
 LEAVES = ["error", CloseCode.NORMAL_CLOSURE]
@@ -42,7 +43,7 @@ def relay_of(monkeypatch: pytest.MonkeyPatch, times: Times) -> tuple[Any, FakeCo
     connection: Any = FakeConnection()
     nothing: Any = None
     relay = Relay(
-        name="s",
+        trace=SessionTrace("s"),
         connection=connection,
         session=nothing,
         executor=nothing,

@@ -11,7 +11,8 @@ import pytest
 from wsgi_proxy.errors import ClosedEarly
 from wsgi_proxy.protocol.dialect import DIALECTS, V1, V2, Dialect
 from wsgi_proxy.protocol.messages import APPEND, CREATE
-from wsgi_proxy.protocol.session import RULES, Answer, Holder, Limits, Rule, Session
+from wsgi_proxy.protocol.rules import RULES, Holder, Rule
+from wsgi_proxy.protocol.session import Answer, Limits, Session
 from wsgi_proxy.protocol.turn import State, Turn
 from wsgi_proxy.protocol.wire import Malformed, read_head
 

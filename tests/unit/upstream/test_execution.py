@@ -19,6 +19,7 @@ from wsgi_proxy.errors import (
     Unreachable,
     UpstreamError,
 )
+from wsgi_proxy.observe.turn_trace import TurnTrace
 from wsgi_proxy.protocol.failure import Failure, Fault
 from wsgi_proxy.protocol.passage import Passage
 from wsgi_proxy.protocol.sse import Decoder
@@ -84,6 +85,7 @@ class Fake:
 
     def __init__(self, name: str, takes_incremental: bool | None = None) -> None:
         self.takes_incremental_input = takes_incremental
+        self.url, self.headers = "ws://up.example/v1/responses", {}
         self.answers: list[list[Step] | Exception | Reply] = []
         self.sent: list[dict[str, Any]] = []
         self.authorizations: list[str | None] = []
@@ -102,7 +104,7 @@ class Fake:
         self.closed = True
 
     @contextlib.contextmanager
-    def execute(self, request: Any, more: Any = None) -> Iterator[Events]:
+    def execute(self, request: Any, more: Any = None, trace: TurnTrace | None = None) -> Iterator[Events]:
         over_websocket = callable(request)
         self.sent.append(json.loads(request(f"{self._name}/1") if over_websocket else request))
         self.authorizations.append(None if over_websocket else more["authorization"])
@@ -116,7 +118,9 @@ class Fake:
         finally:
             self.running -= 1
 
-    def fetch(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def fetch(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], trace: TurnTrace | None = None
+    ) -> Reply:
         self.sent.append({"method": method, "path": path, "body": body and json.loads(body)})
         self.authorizations.append(headers["authorization"])
         answer = self.answers.pop(0)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ConnectionLost, CredentialError
+from wsgi_proxy.observe.session_trace import detached_turn
 from wsgi_proxy.protocol.failure import Fault
 from wsgi_proxy.settings import Models, Settings
 from wsgi_proxy.upstream.credentials import Credentials
@@ -157,7 +158,7 @@ def attempts(credentials: Credentials, model: str = "m", **changes: Any) -> Atte
     names = {"max_attempts", "max_wait"}
     settings = Settings(**{name: value for name, value in changes.items() if name in names})
     rest = {name: value for name, value in changes.items() if name not in names}
-    return Attempts("s", model, credentials, settings, **rest)
+    return Attempts("s", model, credentials, settings, trace=detached_turn(model), **rest)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:

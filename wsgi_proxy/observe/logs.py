@@ -1,0 +1,123 @@
+"""
+How log lines look: for people on a terminal, as JSON for programs, and without secrets in both.
+
+| level | what is logged |
+| --- | --- |
+| debug | the beginning of each message and event, requests to upstreams, headers that cannot be forwarded |
+| info | sessions that open and close, turns that succeed or are refused or cancelled, failover, refused clients |
+| warning | turns that fail, upstreams that cannot be reached or answer nonsense, memory that runs out, a loop held up |
+| error | settings that are not accepted at a reload, and bugs, with their traceback |
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import ujson
+
+from ..settings import Settings
+
+HUMAN = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+HUMAN_DATE = "[%Y-%m-%d %H:%M:%S %z]"
+HIDDEN = "***"
+# What is shorter is no key, and would be found in words that are none.
+SECRET_CHARACTERS = 8
+# Keys that nobody has told us, by the places where keys stand, and by the way many begin.
+_LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[!-~]+|\bsk-[\w-]{8,}"
+
+
+class Mask:
+    """
+    Hides secrets.
+
+    Args:
+        secrets: Those that are known. What looks like a key is hidden, too.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({secret for secret in secrets if len(secret) >= SECRET_CHARACTERS}, key=len, reverse=True)
+        self._secrets = re.compile("|".join([*map(re.escape, known), _LIKE_KEYS]))
+
+    def __call__(self, text: str) -> str:
+        """Return a text with `***` for each secret in it."""
+        return self._secrets.sub(HIDDEN, text)
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """Return all that is secret in the settings."""
+    found: set[str] = set()
+    for upstream in settings.upstreams:
+        found.update(upstream.api_keys)
+        for value in upstream.headers.values():
+            found.update((value, value.partition(" ")[2]))
+        password = re.search(r"//[^/@]*:([^/@]*)@", upstream.proxy_url or "")
+        found.update(password.groups() if password else ())
+    return found
+
+
+class HumanFormatter(logging.Formatter):
+    """Lines for people."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__(HUMAN, HUMAN_DATE)
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
+
+
+class PlainFormatter(logging.Formatter):
+    """Lines whose form is that of their message, as those of an access log."""
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__("%(message)s")
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._mask(super().format(record))
+
+
+class JsonFormatter(logging.Formatter):
+    """
+    One JSON object a line: `time` (UTC), `level`, `logger`, `pid`, `message`, the fields of the record (`extra` with a
+    dictionary `fields`), and `exception`.
+    """
+
+    def __init__(self, mask: Mask) -> None:
+        super().__init__()
+        self._mask = mask
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # Masked as a whole: a secret may be in any field, and no secret has a character that JSON escapes.
+        return self._mask(ujson.dumps(line, escape_forward_slashes=False))
+
+
+def dress(handler: logging.Handler, form: str, mask: Mask, *, access: bool = False) -> None:
+    """
+    Give a handler the form of its lines.
+
+    Args:
+        form: `human`, `json`, or `auto`: `human` where it writes to a terminal.
+        mask: Hides secrets.
+        access: It writes an access log, whose human form is that of its messages.
+    """
+    stream = getattr(handler, "stream", None)
+    if form == "auto":
+        form = "human" if stream is not None and stream.isatty() else "json"
+    if form == "json":
+        handler.setFormatter(JsonFormatter(mask))
+    else:
+        handler.setFormatter(PlainFormatter(mask) if access else HumanFormatter(mask))

@@ -1,0 +1,140 @@
+"""The trace of a session: what is known of one connection, or of one HTTP request, and of its turns."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from .journal import SILENT, Journal
+from .turn_trace import Arrival, Listener, TurnTrace
+
+# Of each session these many turns are remembered, the newest.
+RECENT_TURNS = 50
+
+WEBSOCKET = "websocket"
+HTTP = "http"
+
+
+class SessionTrace:
+    """
+    What happens to one session; or to a client's HTTP request, which has one turn and no connection of its own.
+
+    Args:
+        name: Unique.
+        client: The client's address.
+        key: The name of its key; None without one.
+        dialect: The rules that it expects; empty over HTTP.
+        transport: `websocket` or `http`.
+        listener: Is told what happens.
+        journal: Takes it down.
+
+    Attributes:
+        opened_at, closed_at: By the monotonic clock; the latter None while it is open.
+        opened_wall: Seconds since the epoch.
+        messages, turn_count: How many came, and how many turns have begun.
+        received_bytes, sent_bytes, sent_frames: What the connection has carried, known when it is closed.
+        running: The turns that run, by number.
+        recent: Those that have ended, the newest last.
+        close_code, closed_by, outcome: How the connection ended: the code, if one was sent; `client` or `proxy`; in
+            words.
+    """
+
+    __slots__ = (
+        "_listen",
+        "client",
+        "close_code",
+        "closed_at",
+        "closed_by",
+        "dialect",
+        "journal",
+        "key",
+        "messages",
+        "name",
+        "opened_at",
+        "opened_wall",
+        "outcome",
+        "received_bytes",
+        "recent",
+        "running",
+        "sent_bytes",
+        "sent_frames",
+        "transport",
+        "turn_count",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: str = "-",
+        key: str | None = None,
+        dialect: str = "",
+        transport: str = WEBSOCKET,
+        listener: Listener | None = None,
+        journal: Journal = SILENT,
+    ) -> None:
+        self.name = name
+        self.client = client
+        self.key = key
+        self.dialect = dialect
+        self.transport = transport
+        self.journal = journal
+        self.opened_at = time.monotonic()
+        self.opened_wall = time.time()
+        self.closed_at: float | None = None
+        self.messages = 0
+        self.turn_count = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.sent_frames = 0
+        self.running: dict[int, TurnTrace] = {}
+        self.recent: deque[TurnTrace] = deque(maxlen=RECENT_TURNS)
+        self.close_code: int | None = None
+        self.closed_by = ""
+        self.outcome = ""
+        self._listen = listener
+
+    def wall(self, at: float) -> float:
+        """Return a time of the monotonic clock as seconds since the epoch."""
+        return self.opened_wall + (at - self.opened_at)
+
+    def message(self, raw: bytes) -> Arrival:
+        """Note that a message has come."""
+        self.messages += 1
+        if self.journal.on:
+            self.journal.message(self.messages, raw)
+        return Arrival(self.messages, len(raw), time.monotonic())
+
+    def turn(self, arrival: object, model: str, lane: str | None = None) -> TurnTrace:
+        """Note that a turn begins, of the message that arrived so."""
+        if not isinstance(arrival, Arrival):
+            arrival = Arrival(self.messages, 0, time.monotonic())
+        self.turn_count += 1
+        turn = TurnTrace(self, self.turn_count, arrival, model, lane, self._listen)
+        self.running[turn.number] = turn
+        if self.journal.on:
+            self.journal.began(turn)
+        if self._listen:
+            self._listen.turn_began(turn)
+        return turn
+
+    def turn_ended(self, turn: TurnTrace) -> None:
+        """Note that a turn has ended."""
+        if self.running.pop(turn.number, None):
+            self.recent.append(turn)
+
+    def close(self, outcome: str = "", *, code: int | None = None, by: str = "") -> None:
+        """Note that the session has ended."""
+        self.closed_at = time.monotonic()
+        self.outcome = outcome
+        self.close_code = code
+        self.closed_by = by
+        if self.journal.on:
+            self.journal.closed(self)
+        if self._listen:
+            self._listen.session_closed(self)
+
+
+def detached_turn(model: str = "") -> TurnTrace:
+    """Return a trace that nobody looks at, for whoever executes a turn without being observed."""
+    return SessionTrace("").turn(None, model)

@@ -225,7 +225,10 @@ class Access:
         if self._only_local:
             if is_handed_on_from_elsewhere(environ):
                 raise AccessError(KEYS_REQUIRED_BEHIND, status=403, code="keys_required")
-            _require_local(local_address, host)
+            if not is_local_address(local_address):
+                raise AccessError(KEYS_REQUIRED, status=403, code="keys_required")
+            if not is_local_name(local_address, host):
+                raise AccessError(HOST_NOT_ALLOWED, status=403, code="host_not_allowed")
         return Admission(self._anybody, next((offer.subprotocol for offer in offers if offer.subprotocol), None))
 
     def allows_origin(self, origin: str, host: str) -> bool:
@@ -284,15 +287,15 @@ def _offers(environ: Mapping[str, Any]) -> list[_Offer]:
     return [offer for offer in offers if re.fullmatch(rf"[!-~]{{1,{LONGEST_KEY}}}", offer.key)][:MOST_OFFERS]
 
 
-def _require_local(address: object, host: str) -> None:
-    """Without keys only this machine is served, and no web page that made its own name point here (DNS rebinding)."""
-    if isinstance(address, str | bytes):  # a Unix socket: its permissions decide
-        return
-    if isinstance(address, tuple) and not is_loopback(str(address[0])):
-        raise AccessError(KEYS_REQUIRED, status=403, code="keys_required")
+def is_local_address(address: object) -> bool:
+    """Tell if only this machine can reach an address, or if it is not known; of a Unix socket permissions decide."""
+    return not isinstance(address, tuple) or is_loopback(str(address[0]))
+
+
+def is_local_name(address: object, host: str) -> bool:
+    """Tell if a client calls this server by a local name; a web page can make its own point here (DNS rebinding)."""
     place = _place(_HOST, host)
-    if place is None or not is_loopback(place[0]):
-        raise AccessError(HOST_NOT_ALLOWED, status=403, code="host_not_allowed")
+    return isinstance(address, str | bytes) or (place is not None and is_loopback(place[0]))
 
 
 def _place(form: re.Pattern[str], text: str) -> tuple[str, str] | None:

@@ -48,7 +48,7 @@ class Mask:
 
 def secrets_of(settings: Settings) -> set[str]:
     """Return all that is secret in the settings."""
-    found: set[str] = set()
+    found: set[str] = {settings.admin_key} if settings.admin_key else set()
     for upstream in settings.upstreams:
         found.update(upstream.api_keys)
         for value in upstream.headers.values():

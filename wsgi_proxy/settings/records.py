@@ -114,6 +114,7 @@ class Settings:
     models_lifetime: float = 30.0
     client_keys: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     keys_file: Path | None = None
+    admin_key: str | None = field(default=None, repr=False)
     key_sockets: int = 0
     key_turns_in_flight: int = 0
     key_turns_per_minute: int = 0

@@ -26,7 +26,7 @@ HIDDEN = "***"
 # What is shorter is no key, and would be found in words that are none.
 SECRET_CHARACTERS = 8
 # Keys that nobody has told us, by the places where keys stand, and by the way many begin.
-_LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[!-~]+|\bsk-[\w-]{8,}"
+_LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[^\s,;\"'\\]+|\bsk-[\w-]{8,}"
 
 
 class Mask:

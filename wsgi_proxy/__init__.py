@@ -26,7 +26,10 @@ Imports point down only; a test walks them.
 `deployment`
     Files for systemd, nginx, HAProxy and logrotate, made from the settings. Nothing imports it but `cli`.
 `demo`
-    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
+    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`, and `doctor`
+    what clients are told.
+`doctor`
+    Asks an upstream, and a server of ours, step by step what they can do. Nothing imports it but `cli`.
 
 The life of a turn
 ------------------

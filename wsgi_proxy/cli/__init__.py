@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from . import keys, printing, serving, trying
+from .doctor import doctor
 from .group import Commands
 
 
@@ -33,6 +34,7 @@ for command in (
     trying.upstream,
     trying.chat,
     serving.settings,
+    doctor,
     keys.keys,
     printing.print_files,
 ):

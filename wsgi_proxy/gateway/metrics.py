@@ -58,6 +58,7 @@ def count_requests(scaffold: Flask | Blueprint) -> None:
     scaffold.after_request(_count)
 
 
+@metrics.harmless
 def note_refusal(status: str) -> None:
     """Note that an upgrade was refused; `status` is its code."""
     of.UPGRADES_REFUSED.labels(status).inc()
@@ -72,10 +73,15 @@ def _exposition(accept: str | None) -> tuple[bytes, str]:
 
 
 def _count(response: Response) -> Response:
+    _note_answer(response)
+    return response
+
+
+@metrics.harmless
+def _note_answer(response: Response) -> None:
     rule: Any = request.url_rule
     if rule is None or not rule.websocket:
         route = rule.rule if rule else OTHER
         of.HTTP_REQUESTS.labels(route, f"{response.status_code // 100}xx").inc()
     elif response.status_code >= 400:
         note_refusal(str(response.status_code))
-    return response

@@ -233,7 +233,8 @@ def totals() -> dict[str, int]:
     Returns:
         `workers`, `workers_draining`, `sessions_open`, `turns_in_flight` and `transcript_bytes` as they are now;
         `sessions`, `turns_begun`, `turns_ended`, `turns_completed` and so on for each outcome, `attempts`,
-        `attempts_failed`, `failovers`, `rests`, `errors`, `events`, `client_bytes_received`, `client_bytes_sent`,
+        `attempts_failed`, `failovers`, `rests`, `errors`, `events`, `client_messages_received`,
+        `client_messages_sent`, `client_bytes_received`, `client_bytes_sent`,
         `upstream_bytes_received`, `upstream_bytes_sent`, `saved_bytes`, `http_requests`, `upgrades_refused`,
         `input_tokens` and `output_tokens` since the start.
     """
@@ -259,6 +260,7 @@ def totals() -> dict[str, int]:
         "rests": total(of.RESTS),
         "errors": total(of.ERRORS),
         "events": total(of.UPSTREAM_EVENTS),
+        **{f"client_messages_{way}": total(of.CLIENT_MESSAGES, direction=way) for way in ("received", "sent")},
         **{f"client_bytes_{way}": total(of.CLIENT_BYTES, direction=way) for way in ("received", "sent")},
         **{f"upstream_bytes_{way}": total(of.UPSTREAM_BYTES, direction=way) for way in ("received", "sent")},
         "saved_bytes": total(of.SAVED_BYTES),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -151,6 +152,7 @@ def _merge(folder: Path, pid: int) -> None:
         try:
             counts = _counts(target) if target.exists() else {}
             for key, value in _counts(source).items():
+                json.loads(key)  # which every reader does
                 counts[key] = counts.get(key, 0.0) + value
             _write(folder / f"{kind}_{ENDED}.new", counts)
         except BROKEN as error:

@@ -235,7 +235,10 @@ def test_a_long_session_does_not_keep_its_bytes_to_itself(start: Callable[..., G
         before = carried()
         assert before[2] > 300
         assert before[3] > 400
+        assert 1 == total(metrics(server), "wsgi_proxy_sessions_open", dialect="v2")
+        assert total(metrics(server), "wsgi_proxy_transcript_bytes") > 100
     until(0.0, lambda: total(metrics(server), "wsgi_proxy_sessions_open"))
+    assert 0 == total(metrics(server), "wsgi_proxy_transcript_bytes")
     assert before == carried()
 
 
@@ -327,6 +330,52 @@ def test_formats(start: Callable[..., GunicornProcess]) -> None:
     assert (200, "application/openmetrics-text") == (status, kind.partition(";")[0])
     names = {family.name for family in read_openmetrics(text)}
     assert {"wsgi_proxy_turns", "gen_ai_client_operation_duration_seconds", "wsgi_proxy_build_info"} <= names
+    assert total(metrics(server), "wsgi_proxy_resident_memory_bytes") > 2**23
+
+
+def test_a_worker_that_drains_is_one_until_it_ends(start: Callable[..., GunicornProcess]) -> None:
+    """Beside the one in its place; its turn runs, and is counted in the end."""
+    server = start("-c", CONFIGURATION, WSGI_PROXY_GRACEFUL_TIMEOUT="60s")
+
+    def states() -> list[float]:
+        samples = metrics(server)
+        return [total(samples, "wsgi_proxy_workers", state=state) for state in ("serving", "draining")]
+
+    with RawClient(server.ws_url) as client:
+        client.say(create("endless"))
+        client.hear()
+        assert [1, 0] == states()
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_until(lambda: len(workers_of(server)) == 2)
+        connected(server).socket.close()
+        until([1.0, 1.0], states)
+        assert 1 == outcomes(server)["in flight"]
+    until([1.0, 0.0], states)
+    until({"begun": 1.0, "cancelled": 1.0, "in flight": 0.0, "open": 0.0}, lambda: outcomes(server))
+
+
+HOLDING_UP = """
+import time
+from wsgi_proxy.gateway.app import create_app
+app = create_app()
+app.add_url_rule("/hold", "hold", lambda: time_sleep(0.5) or "held")
+from gevent import monkey
+time_sleep = monkey.get_original("time", "sleep")
+"""
+
+
+def test_a_loop_that_is_held_up_is_counted(start: Callable[..., GunicornProcess], tmp_path: Path) -> None:
+    """How often, and for how long."""
+    (tmp_path / "holding.py").write_text(HOLDING_UP)
+    server = start("-c", CONFIGURATION, "holding:app")
+    before = metrics(server)
+    assert 200 == asked(server, "/hold")[0]
+
+    def grown(name: str) -> float:
+        return total(metrics(server), f"wsgi_proxy_{name}_total") - total(before, f"wsgi_proxy_{name}_total")
+
+    until(True, lambda: grown("loop_held_up") >= 1)
+    assert grown("loop_held_up_seconds") > 0.2
 
 
 def test_only_who_may_look_is_told(start: Callable[..., GunicornProcess]) -> None:

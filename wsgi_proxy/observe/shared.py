@@ -55,6 +55,8 @@ def share() -> None:
         return
     _chosen = True
     given = os.environ.get(VARIABLE)
+    if given and Path(given).name.startswith(PREFIX):
+        given = None  # inherited from another master, whose own it is
     try:
         _owner = _taken(Path(given)) if given else _made()
     except BlockingIOError:

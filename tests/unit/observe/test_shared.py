@@ -174,9 +174,8 @@ if "killed" in sys.argv:
 """
 
 
-def directory_of_a_master(tmp_path: Path, *arguments: str) -> Path:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    environment.pop(shared.VARIABLE, None)
+def directory_of_a_master(tmp_path: Path, *arguments: str, given: str = "") -> Path:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), shared.VARIABLE: given}
     command = [sys.executable, "-c", PROGRAM, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "" == done.stderr
@@ -188,6 +187,14 @@ def test_a_private_directory_is_removed_with_its_master(tmp_path: Path) -> None:
     folder = directory_of_a_master(tmp_path)
     assert tmp_path == folder.parent
     assert not folder.exists()
+
+
+def test_the_private_directory_of_another_master_is_not_taken(tmp_path: Path) -> None:
+    """A master may inherit its name, if it takes the place of the other."""
+    other = tmp_path / f"{shared.PREFIX}other"
+    other.mkdir()
+    assert other != directory_of_a_master(tmp_path, given=str(other))
+    assert [other] == [*tmp_path.iterdir()]
 
 
 def test_what_a_killed_master_left_is_removed_by_the_next(tmp_path: Path) -> None:

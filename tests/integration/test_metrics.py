@@ -270,10 +270,13 @@ def test_every_way_to_run_gunicorn_counts(
     expected = 2.0 if "2" in options else 1.0
     until(expected, lambda: total(metrics(server, path), "wsgi_proxy_workers"))
     if "--preload" in options:
+        of_master = f"gauge_livesum_{server.pid}.db"  # which has loaded the application, but is no worker
+        assert of_master not in files(own_folder(tmp_path))
         server.process.send_signal(signal.SIGHUP)
         server.wait_until(lambda: len(workers_of(server)) == 4)
         until(expected, lambda: total(metrics(server, path), "wsgi_proxy_workers"))
         assert 4 == total(metrics(server, path), "wsgi_proxy_turns_total", outcome="completed")
+        assert of_master not in files(own_folder(tmp_path))
     assert "Traceback" not in server.log(), server.log()
 
 
@@ -312,6 +315,7 @@ def test_without_a_directory_the_proxy_serves_on(
             (worker,) = workers_of(server)
             server.process.send_signal(signal.SIGHUP)
             server.wait_until(lambda worker=worker: not is_alive(worker))
+    assert [] == [*tmp_path.glob("wsgi-proxy-metrics-*")]  # or new workers would tell something else than old ones
     warning = f"{folder} ({VARIABLE}) cannot hold the metrics of all workers"
     assert 1 == server.log().count(warning), server.log()
     assert "Traceback" not in server.log(), server.log()

@@ -60,6 +60,7 @@ setup(
             "mypy>=1.15",
             "openai>=3.54",
             "openai-agents>=0.24",
+            "promql-parser>=0.5",  # checks the queries of the dashboard
             "pytest>=8.3",
             "ruff>=0.17",
             "trustme>=1.2",

@@ -24,7 +24,7 @@ ALLOWED = {
     "deployment": {"settings", "errors"},
     "demo": {"upstream", "protocol", "settings", "errors"},
     "doctor": {"demo", "upstream", "protocol", "settings", "errors"},
-    "cli": {"doctor", "demo", "deployment", "gateway", "settings", "errors"},
+    "cli": {"doctor", "demo", "deployment", "gateway", "observe", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

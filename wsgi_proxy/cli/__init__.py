@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import keys, printing, serving, trying
+from . import keys, looking, printing, serving, trying
 from .doctor import doctor
 from .group import Commands
 
@@ -35,6 +35,7 @@ for command in (
     trying.chat,
     serving.settings,
     doctor,
+    looking.timeline,
     keys.keys,
     printing.print_files,
 ):

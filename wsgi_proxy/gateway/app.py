@@ -6,8 +6,8 @@ from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
+from ..observe.journals import Journals
 from ..observe.observer import Observer
-from ..observe.previews import previews
 from ..settings import Settings
 from ..settings.networks import Network
 from ..upstream.execution import Upstreams
@@ -21,6 +21,7 @@ from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
 from .surface import Surface
+from .tidying import keep_tidy
 from .worker import EXTENSION, UpgradeHandler
 
 PREFIXES = ("/v1", "")
@@ -69,7 +70,10 @@ def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
-    observer = Observer(journal=previews)
+    journals = Journals(settings)
+    if journals.timelines:
+        keep_tidy(journals.timelines.files)
+    observer = Observer(journal=journals)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)

@@ -23,7 +23,8 @@ ALLOWED = {
     "gateway": {"observe", "upstream", "protocol", "settings", "errors"},
     "deployment": {"settings", "errors"},
     "demo": {"upstream", "protocol", "settings", "errors"},
-    "cli": {"demo", "deployment", "gateway", "observe", "settings", "errors"},
+    "replay": {"demo", "observe", "protocol", "settings", "errors"},
+    "cli": {"replay", "demo", "deployment", "gateway", "observe", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

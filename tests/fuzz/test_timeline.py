@@ -50,7 +50,9 @@ PAYLOADS = st.one_of(
     st.binary(max_size=40),
     json_texts(VALUES),
     json_texts(st.dictionaries(KEYS, VALUES, max_size=3)),
-    st.sampled_from((b"[DONE]", b'{"type":\n"x"}', b'{"k":"sk-secret\\/1"}', b'"sk-secret/1"', b"1,2", b"1],[2")),
+    st.sampled_from(
+        (b"[DONE]", b'{"type":\n"x"}', b'{"k":"sk-secret\\/1"}', b'"sk-secret/1"', b' "x"', b"1,2", b"1],[2")
+    ),
 )
 
 

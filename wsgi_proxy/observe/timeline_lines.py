@@ -79,7 +79,8 @@ class Scribe:
         if len(raw) > self.longest:
             return self._cut(raw)
         found = self._json(raw)
-        return _text(self.mask(raw)) if found is None else found
+        # In an array text stands for what is no JSON, so that a string, which is no event, has to be written as text.
+        return _text(self.mask(raw)) if found is None or found.lstrip()[:1] == b'"' else found
 
     def _cut(self, raw: bytes) -> bytes:
         # A secret is not to be cut before it is found.

@@ -204,6 +204,7 @@ def test_no_secret_is_written(tmp_path: Path, payloads: str) -> None:
     (path,) = (tmp_path / "t").iterdir()
     written = path.read_text()
     assert [] == [secret for secret in (*SECRETS, "team-secret-1", "c=1", "s=1", "hide-me") if secret in written]
+    assert "sk-pre" not in written  # as it would be if a payload were cut in the middle of it
     assert "realtime" in written
     assert written.count("***") > 20
     assert len(list(read(path))) == written.count("\n")

@@ -112,6 +112,10 @@ def test_all_turns_together_are_bounded(traced: Traced, monkeypatch: pytest.Monk
     turns = [begin(session, b'"%b"' % (b"x" * 20_000)) for session in sessions]
     assert 40_000 < kept(traced) < 60_000
     for turn in turns:
+        ask(turn)
+        pass_on(turn, b'{"type":"%b"}' % (b"x" * 4000))
+    assert kept(traced) < 80_000
+    for turn in turns:
         turn.failed(Unreachable("gone"))
     assert 0 == kept(traced)
     assert 20 == len(list(traced.directory.iterdir()))

@@ -12,6 +12,8 @@ from ..settings import Settings
 from ..settings.networks import Network
 from ..upstream.execution import Upstreams
 from .access import Access
+from .admin import Admins
+from .board import Board, Pulse
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
@@ -20,6 +22,7 @@ from .memory import Memory
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
+from .status import add_status_routes
 from .surface import Surface
 from .worker import EXTENSION, UpgradeHandler
 
@@ -41,14 +44,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = UjsonProvider(app)
     settings = settings or current_settings()
     upstreams = Upstreams(settings)
-    app.register_blueprint(_blueprint(settings, upstreams))
+    app.register_blueprint(_blueprint(settings, upstreams, status=True))
     add_health_routes(app, upstreams.credentials)
     app.extensions[EXTENSION] = lambda path: True  # noqa: ARG005 - there is no other WebSocket route here
     app.register_error_handler(HTTPException, explained)
     return app
 
 
-def create_blueprint(settings: Settings | None = None) -> Blueprint:
+def create_blueprint(settings: Settings | None = None, *, status: bool = False) -> Blueprint:
     """
     Make a blueprint for an existing Flask application; it is served under `/v1/responses` and `/responses`.
 
@@ -57,19 +60,21 @@ def create_blueprint(settings: Settings | None = None) -> Blueprint:
 
     Args:
         settings: As for `create_app`.
+        status: Whether it has `/status`, too.
 
     Raises:
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    return _blueprint(settings, Upstreams(settings))
+    return _blueprint(settings, Upstreams(settings), status=status)
 
 
-def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
+def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blueprint:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
-    observer = Observer(journal=previews)
+    pulse = Pulse()
+    observer = Observer([pulse], journal=previews)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)
@@ -78,6 +83,9 @@ def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
         blueprint.add_url_rule(prefix + PATH, "converse", bridge.converse, websocket=True)
         blueprint.add_url_rule(prefix + PATH, "upgrade_required", _upgrade_required, methods=["GET"])
     surface.add_routes(blueprint, PREFIXES)
+    if status:
+        board = Board(observer=observer, pulse=pulse, memory=memory, credentials=upstreams.credentials)
+        add_status_routes(blueprint, board, Admins(settings))
     blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))
     add_origin_headers(blueprint, access)
     blueprint.record(_decide_upgrades)

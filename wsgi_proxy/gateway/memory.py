@@ -65,6 +65,11 @@ class Memory:
         self._total_bytes = 0
         self._told_at = -TELL_SECONDS
 
+    @property
+    def held_bytes(self) -> int:
+        """What all sessions and requests hold together."""
+        return self._total_bytes
+
     def admit(self) -> None:
         """
         Look whether there is room for one more session.

@@ -1,0 +1,163 @@
+"""How numbers, times and lines look on a page: short for the eye, exact where somebody points at them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from ..observe.views import AttemptView, TurnView
+
+WIDTH, HEIGHT = 240.0, 48.0
+BAR_WIDTH = 1000.0
+THIN_SPACE = "\u202f"
+
+
+def number(value: float) -> str:
+    """Return a number with its thousands apart, and with one decimal if it is small and not whole."""
+    if value < 100 and value != int(value):
+        return f"{value:.1f}"
+    return f"{value:,.0f}".replace(",", THIN_SPACE)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in the unit that fits."""
+    if seconds is None:
+        return "\u2013"
+    for limit, text in (
+        (0.0005, "0\u202fms"),
+        (0.01, f"{seconds * 1000:.1f}\u202fms"),
+        (1.0, f"{seconds * 1000:.0f}\u202fms"),
+        (10.0, f"{seconds:.2f}\u202fs"),
+        (60.0, f"{seconds:.1f}\u202fs"),
+    ):
+        if seconds < limit:
+            return text
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}\u202fmin {rest}\u202fs" if rest else f"{minutes}\u202fmin"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}\u202fh {minutes}\u202fmin" if minutes else f"{hours}\u202fh"
+    return f"{hours // 24}\u202fd {hours % 24}\u202fh"
+
+
+def size(amount: float) -> str:
+    """Return a number of bytes in the unit that fits."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f}\u202f{unit}" if unit == "B" or amount >= 100 else f"{amount:.1f}\u202f{unit}"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in words."""
+    if seconds < 1.5:
+        return "now"
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (129600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f}\u202f{name} ago"
+    return f"{seconds / 86400:.0f}\u202fd ago"
+
+
+def moment(wall: float) -> str:
+    """Return a time of day with its date, in UTC."""
+    try:
+        return datetime.fromtimestamp(wall, UTC).isoformat(" ", "milliseconds").replace("+00:00", " UTC")
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
+
+
+def replay_command(path: str, session: str) -> str:
+    """Return what somebody types to have a session again."""
+    return f"wsgi-proxy replay {shlex.quote(path)} --session {shlex.quote(session)}"
+
+
+class Line(NamedTuple):
+    """A line through some values: what SVG draws, and the area under it."""
+
+    path: str
+    area: str
+
+
+def line(values: Sequence[float | None], most: float) -> Line:
+    """
+    Draw a line from left to right.
+
+    Args:
+        values: At even distances; None leaves a gap.
+        most: The value at the upper edge.
+    """
+    step = WIDTH / max(1, len(values) - 1)
+    path: list[str] = []
+    area: list[str] = []
+    run: list[str] = []
+
+    def end() -> None:
+        if run:
+            path.append("M" + "L".join([*run, run[0]] if len(run) == 1 else run))
+            first, last = run[0].split(",")[0], run[-1].split(",")[0]
+            area.append(f"M{first},{HEIGHT:g}L{'L'.join(run)}L{last},{HEIGHT:g}Z")
+            run.clear()
+
+    for at, value in enumerate(values):
+        if value is None:
+            end()
+        else:
+            height = HEIGHT - 2 - (HEIGHT - 4) * (min(value, most) / most if most else 0)
+            run.append(f"{at * step:.1f},{height:.1f}")
+    end()
+    return Line("".join(path), "".join(area))
+
+
+class Phase(NamedTuple):
+    """A piece of a bar: what it is, where it begins, how wide it is, and how long that was."""
+
+    kind: str
+    left: float
+    width: float
+    seconds: float
+
+
+def phases(turn: TurnView, begin: float, whole: float) -> list[Phase]:
+    """
+    Return the phases of a turn's last attempt, which `queued` comes before.
+
+    Args:
+        turn: The turn.
+        begin: The time of day at the left edge.
+        whole: Seconds from there to the right edge.
+    """
+    found = [_phase("queued", turn, 0.0, turn.queued, begin, whole)]
+    if turn.attempts:
+        found += attempt_phases(turn, turn.attempts[-1], begin, whole)
+    elif turn.seconds > turn.queued:
+        found.append(_phase("other", turn, turn.queued, turn.seconds, begin, whole))
+    return [phase for phase in found if phase.seconds > 0]
+
+
+def attempt_phases(turn: TurnView, attempt: AttemptView, begin: float, whole: float) -> list[Phase]:
+    """Return the phases of one attempt; the arguments are those of `phases`."""
+    last = attempt is turn.attempts[-1]
+    end = turn.seconds if attempt.ended is None else attempt.ended
+    first = turn.first_event if last else None
+    marks = [("connect", attempt.began), ("wait", attempt.connected or attempt.asked or attempt.began)]
+    if attempt.connected is None:
+        marks[0] = ("connect", marks[1][1])  # a kept connection: nothing to see of it
+    if first is not None:
+        marks.append(("stream", first))
+    if attempt.failure is not None and not (last and first is not None):
+        marks = [(f"{kind} bad", at) for kind, at in marks]
+    ends = [*(at for _, at in marks[1:]), end]
+    found = [_phase(kind, turn, at, until, begin, whole) for (kind, at), until in zip(marks, ends, strict=True)]
+    return [phase for phase in found if phase.seconds > 0]
+
+
+def _phase(kind: str, turn: TurnView, at: float, until: float, begin: float, whole: float) -> Phase:
+    seconds = max(0.0, until - at)
+    scale = BAR_WIDTH / whole if whole > 0 else 0.0
+    left = min(max(0.0, (turn.at + at - begin) * scale), BAR_WIDTH)
+    width = min(max(seconds * scale, 2.0), BAR_WIDTH - left) if seconds else 0.0
+    return Phase(kind, round(left, 1), round(width, 1), seconds)

@@ -48,6 +48,7 @@ setup(
         "markupsafe>=3.0",
         "msgspec>=0.19",
         "packaging>=24.0",  # gunicorn imports it without requiring it
+        "prometheus-client>=0.22",
         "requests>=2.32",
         "ujson>=5.10",
         "urllib3>=2.2",

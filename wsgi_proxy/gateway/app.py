@@ -19,6 +19,7 @@ from .forwarding import name_the_client
 from .handler import Patience
 from .health import add_health_routes
 from .memory import Memory
+from .metrics import add_metrics_route, count_requests, listener
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
@@ -46,6 +47,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     upstreams = Upstreams(settings)
     app.register_blueprint(_blueprint(settings, upstreams, status=True))
     add_health_routes(app, upstreams.credentials)
+    add_metrics_route(app, Admins(settings))
+    count_requests(app)
     app.extensions[EXTENSION] = lambda path: True  # noqa: ARG005 - there is no other WebSocket route here
     app.register_error_handler(HTTPException, explained)
     return app
@@ -60,13 +63,17 @@ def create_blueprint(settings: Settings | None = None, *, status: bool = False) 
 
     Args:
         settings: As for `create_app`.
-        status: Whether it has `/status`, too.
+        status: Whether there are `/status` and `/metrics` below its mount, too.
 
     Raises:
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    return _blueprint(settings, Upstreams(settings), status=status)
+    blueprint = _blueprint(settings, Upstreams(settings), status=status)
+    count_requests(blueprint)
+    if status:
+        add_metrics_route(blueprint, Admins(settings))
+    return blueprint
 
 
 def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blueprint:
@@ -74,7 +81,7 @@ def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blu
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
     pulse = Pulse()
-    observer = Observer([pulse], journal=previews)
+    observer = Observer([listener(settings, upstreams, memory), pulse], previews)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import gevent
 import msgspec
+from gevent.lock import BoundedSemaphore
 
 from .. import __version__
 from ..errors import TimelineError
+from ..observe import metrics
 from ..observe.account import Account, account_of
 from ..observe.observer import Observer
 from ..observe.recorded import recorded_account
@@ -45,7 +47,10 @@ log = logging.getLogger(__name__)
 # After so many lines of a file the other greenlets have their turn.
 LINES_AT_ONCE = 32
 
-Totals = Callable[[], dict[str, float]]
+# Reading what all workers have counted takes a thread of gevent's pool, which has few.
+_reading = BoundedSemaphore(1)
+
+Totals = Callable[[], Mapping[str, int]]
 
 
 class Pulse(Series):
@@ -68,7 +73,7 @@ class Board:
     Args:
         observer, pulse, memory, credentials: Of this worker.
         folder: Where timelines are; None if there are none.
-        totals: Returns counts since the server began; None if nobody counts.
+        totals: Returns counts since the server began.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class Board:
         memory: Memory,
         credentials: Credentials,
         folder: Path | None = None,
-        totals: Totals | None = None,
+        totals: Totals = metrics.totals,
     ) -> None:
         self._observer = observer
         self._pulse = pulse
@@ -142,7 +147,7 @@ class Board:
             seconds=self._pulse.seconds(),
             sessions=websockets_in(observer),
             in_flight=sum(len(one.running) for one in observer.sessions.values()),
-            held_bytes=self._memory.held_bytes,
+            held_bytes=self._memory.total_bytes,
             credentials=_views_of(self._credentials),
             running=running,
             turns=turns,
@@ -170,9 +175,10 @@ class Board:
                 silent.append(pid)
         return [self._snapshot(wish), *snapshots], silent
 
-    def _counted(self) -> dict[str, float] | None:
+    def _counted(self) -> dict[str, int] | None:
         try:
-            return self._totals() if self._totals else None
+            with _reading:
+                return dict(gevent.get_hub().threadpool.apply(self._totals))
         except Exception:
             log.exception("the counts since the start cannot be shown because of a bug")
             return None
@@ -215,7 +221,7 @@ def _views_of(credentials: Credentials) -> list[CredentialView]:
             url=one.upstream.base_url,
             in_flight=one.in_flight,
             not_ready=reasons.get(one.name),
-            rests=[_rest(scope, rest, now) for scope, rest in credentials.rests(one)[:ROWS]],
+            rests=[_rest(scope, rest, now) for scope, rest in credentials.rests_of(one)[:ROWS]],
         )
         for one in credentials.all
     ]

@@ -65,11 +65,6 @@ class Memory:
         self._total_bytes = 0
         self._told_at = -TELL_SECONDS
 
-    @property
-    def held_bytes(self) -> int:
-        """What all sessions and requests hold together."""
-        return self._total_bytes
-
     def admit(self) -> None:
         """
         Look whether there is room for one more session.
@@ -111,6 +106,11 @@ class Memory:
             yield
         finally:
             self._total_bytes -= size
+
+    @property
+    def total_bytes(self) -> int:
+        """What sessions and requests hold together."""
+        return self._total_bytes
 
     @property
     def has_room(self) -> bool:

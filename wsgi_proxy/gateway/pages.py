@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -32,6 +32,23 @@ SIGNS = {
     "open": "●",
     "closed": "\u2013",
 }
+# Which of the totals are shown; the others are in the JSON, and in the metrics.
+TOTALS = {
+    "turns_begun": "turns",
+    "turns_completed": "completed",
+    "turns_incomplete": "incomplete",
+    "turns_failed": "failed",
+    "turns_refused": "refused",
+    "turns_cancelled": "cancelled",
+    "turns_prewarmed": "prewarmed",
+    "failovers": "failovers",
+    "sessions": "sessions",
+    "http_requests": "HTTP requests",
+    "events": "events",
+    "input_tokens": "tokens in",
+    "output_tokens": "tokens out",
+}
+TOTAL_BYTES = {"client_bytes_sent": "to clients", "saved_bytes": "clients need not send"}
 NOW_SPANS = 2  # the last ten seconds
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -100,6 +117,7 @@ class Pages:
             wish=wish,
             now=seen.at,
             figures=figures(seen.sessions, seen.spans, seen.span_seconds),
+            totals=_totals(seen.totals),
             outcomes=[outcome.value for outcome in Outcome],
             timelines=timelines,
         )
@@ -182,6 +200,13 @@ def figures(sessions: int, spans: Sequence[Span], width: int) -> list[Figure]:
             bad=failed > 0,
         ),
     ]
+
+
+def _totals(counted: Mapping[str, int] | None) -> list[tuple[str, str]]:
+    if counted is None:
+        return []
+    counts = [(name, drawing.number(counted[key])) for key, name in TOTALS.items() if key in counted]
+    return counts + [(name, drawing.size(counted[key])) for key, name in TOTAL_BYTES.items() if key in counted]
 
 
 def _figure(name: str, value: str, unit: str, values: list[float], minutes: int, *, bad: bool = False) -> Figure:

@@ -172,7 +172,7 @@ class Overview(msgspec.Struct):
     held_bytes: int
     span_seconds: int
     spans: list[Span]
-    totals: dict[str, float] | None
+    totals: dict[str, int] | None
     credentials: list[CredentialView]
     running: list[TurnView]
     turns: list[TurnView]
@@ -215,7 +215,7 @@ def overview(
     pid: int,
     alone: bool,
     silent: Iterable[int],
-    totals: dict[str, float] | None,
+    totals: dict[str, int] | None,
 ) -> Overview:
     """
     Put together what the workers know.

@@ -70,6 +70,22 @@ class Made(NamedTuple):
     asker: str | None
 
 
+class Resting(NamedTuple):
+    """
+    A rest that runs.
+
+    Attributes:
+        name: Of the credential; of the upstream, if all of it rests.
+        fault: What it is for.
+        since, until: By the clock of the credentials.
+    """
+
+    name: str
+    fault: str
+    since: float
+    until: float
+
+
 class Credentials:
     """
     All credentials of a worker.
@@ -168,6 +184,11 @@ class Credentials:
         """Return who made a response, if this worker still knows."""
         return self._made.get(response_id)
 
+    def rests(self) -> list[Resting]:
+        """Return the rests that run, those of single models and of single clients, too."""
+        running = self._cooldowns.running(self.clock())
+        return [Resting(scope.name, rest.fault.name.lower(), rest.since, rest.until) for scope, rest in running]
+
     def not_ready(self) -> dict[str, str]:
         """
         Return why credentials rest, by name; those that do not are absent.
@@ -187,7 +208,7 @@ class Credentials:
                 reasons[credential.name] = f"rests for {rest.until - now:.0f} s more, for {rest.fault.value}"
         return reasons
 
-    def rests(self, credential: Credential) -> list[tuple[Scope, Rest]]:
+    def rests_of(self, credential: Credential) -> list[tuple[Scope, Rest]]:
         """Return the rests of a credential that are not over, and those of its upstream as a whole."""
         running = self._cooldowns.running(self.clock())
         return [(scope, rest) for scope, rest in running if scope.name in (credential.name, credential.upstream.name)]

@@ -60,30 +60,33 @@ function become(old, fresh) {
 }
 
 function refresh(page) {
-  for (const section of document.querySelectorAll("main [id]")) {
-    const isTop = !section.parentElement.closest("main [id]");
-    const fresh = isTop && page.getElementById(section.id);
-    // What somebody reads in one turn of a session is left alone; it does not change once the turn has ended.
-    if (fresh && section.id !== "exchange") become(section, fresh);
+  for (const part of document.querySelectorAll("[data-part]")) {
+    const fresh = page.getElementById(part.id);
+    if (fresh) become(part, fresh);
   }
-  const exchange = document.getElementById("exchange");
-  const newer = page.getElementById("exchange");
-  if (exchange && newer && !exchange.querySelector("details[open]")) become(exchange, newer);
+}
+
+// Return the page as it is now, or null if the server gives none.
+async function fetched() {
+  try {
+    const answer = await fetch(location.href.split("#")[0], { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    return answer.ok ? await answer.text() : null;
+  } catch {
+    return null;
+  }
 }
 
 async function look() {
-  try {
-    const answer = await fetch(location.href.split("#")[0], { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-    if (!answer.ok) throw new Error(String(answer.status));
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    refresh(page);
-    lookedAt = new Date();
-    say("live", "Live");
-    return page.body.hasAttribute("data-live");
-  } catch {
+  const text = await fetched();
+  if (text === null) {
     say("lost", `The server does not answer; this is from ${lookedAt.toLocaleTimeString()}`);
     return true;
   }
+  const page = new DOMParser().parseFromString(text, "text/html");
+  refresh(page);
+  lookedAt = new Date();
+  if (!paused && !document.hidden) say("live", "Live");
+  return page.body.hasAttribute("data-live");
 }
 
 async function round() {

@@ -18,7 +18,7 @@ Imports point down only; a test walks them.
     requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
     a turn, and which one next if it fails.
 `observe`
-    What can be seen of sessions and turns: traces, log lines. Decides nothing.
+    What can be seen of sessions and turns: traces, log lines, timelines. Decides nothing.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
 `settings`, `errors`
@@ -65,6 +65,8 @@ incremental input
     Only the new items plus `previous_response_id`.
 prewarm
     A `generate: false` turn, answered locally.
+timeline
+    The file in which all is that was sent in one session; a journal writes it while it happens.
 dialect
     v2 (standard) or v1 (reference): which rules a client expects.
 """

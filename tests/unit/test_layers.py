@@ -23,7 +23,7 @@ ALLOWED = {
     "gateway": {"observe", "upstream", "protocol", "settings", "errors"},
     "deployment": {"settings", "errors"},
     "demo": {"upstream", "protocol", "settings", "errors"},
-    "cli": {"demo", "deployment", "gateway", "settings", "errors"},
+    "cli": {"demo", "deployment", "gateway", "observe", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import keys, printing, serving, trying
+from . import keys, looking, printing, serving, trying
 from .group import Commands
 
 
@@ -33,6 +33,7 @@ for command in (
     trying.upstream,
     trying.chat,
     serving.settings,
+    looking.timeline,
     keys.keys,
     printing.print_files,
 ):

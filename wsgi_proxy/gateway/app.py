@@ -6,8 +6,8 @@ from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
+from ..observe.journals import Journals
 from ..observe.observer import Observer
-from ..observe.previews import previews
 from ..settings import Settings
 from ..settings.networks import Network
 from ..upstream.execution import Upstreams
@@ -25,6 +25,7 @@ from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
 from .status import add_status_routes
 from .surface import Surface
+from .tidying import keep_tidy
 from .worker import EXTENSION, UpgradeHandler
 
 PREFIXES = ("/v1", "")
@@ -80,8 +81,11 @@ def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blu
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
+    journals = Journals(settings)
+    if journals.timelines:
+        keep_tidy(journals.timelines.files)
     pulse = Pulse()
-    observer = Observer([listener(settings, upstreams, memory), pulse], previews)
+    observer = Observer([listener(settings, upstreams, memory), pulse], journals)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)
@@ -91,7 +95,8 @@ def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blu
         blueprint.add_url_rule(prefix + PATH, "upgrade_required", _upgrade_required, methods=["GET"])
     surface.add_routes(blueprint, PREFIXES)
     if status:
-        board = Board(observer=observer, pulse=pulse, memory=memory, credentials=upstreams.credentials)
+        folder = settings.timeline_directory if journals.timelines else None
+        board = Board(observer=observer, pulse=pulse, memory=memory, credentials=upstreams.credentials, folder=folder)
         add_status_routes(blueprint, board, Admins(settings))
     blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))
     add_origin_headers(blueprint, access)

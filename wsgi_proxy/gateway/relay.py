@@ -154,8 +154,10 @@ class Relay:
         self._connection.close(code, why)
 
     def _refuse(self, error: ProxyError) -> None:
+        frames = [error_frame(error)]
+        self._trace.told(frames)
         with suppress(ConnectionLost):  # the reader sees it too
-            self._connection.queue([error_frame(error)])
+            self._connection.queue(frames)
 
     def _end_turn(self, task: Any) -> None:
         """End a turn that takes too long; runs in the hub, so that what is looked at stays as it is."""

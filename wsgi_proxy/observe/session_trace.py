@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from .journal import SILENT, Journal
@@ -132,6 +133,11 @@ class SessionTrace:
         if self._listen:
             self._listen.turn_began(turn)
         return turn
+
+    def told(self, frames: Sequence[bytes]) -> None:
+        """Note that frames go to the client that belong to no turn."""
+        if self.journal.on:
+            self.journal.told(None, frames)
 
     def turn_ended(self, turn: TurnTrace) -> None:
         """Note that a turn has ended."""

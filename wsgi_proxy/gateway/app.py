@@ -95,7 +95,7 @@ def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blu
         blueprint.add_url_rule(prefix + PATH, "upgrade_required", _upgrade_required, methods=["GET"])
     surface.add_routes(blueprint, PREFIXES)
     if status:
-        folder = settings.timeline_directory if journals.timelines else None
+        folder = journals.timelines.files.directory if journals.timelines else None
         board = Board(observer=observer, pulse=pulse, memory=memory, credentials=upstreams.credentials, folder=folder)
         add_status_routes(blueprint, board, Admins(settings))
     blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,9 @@ from ..observe.views import AttemptView, TurnView
 
 WIDTH, HEIGHT = 240.0, 48.0
 BAR_WIDTH = 1000.0
+NARROWEST = 3.0
+# A pause between turns is drawn no longer than this part of the time in which some run.
+PAUSE_PART = 0.04
 THIN_SPACE = "\u202f"
 
 
@@ -26,7 +30,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "\u2013"
     for limit, text in (
-        (0.0005, "0\u202fms"),
+        (0.00005, "0\u202fms"),
         (0.01, f"{seconds * 1000:.1f}\u202fms"),
         (1.0, f"{seconds * 1000:.0f}\u202fms"),
         (10.0, f"{seconds:.2f}\u202fs"),
@@ -121,43 +125,74 @@ class Phase(NamedTuple):
     seconds: float
 
 
-def phases(turn: TurnView, begin: float, whole: float) -> list[Phase]:
+class Scale:
     """
-    Return the phases of a turn's last attempt, which `queued` comes before.
+    From times of day to places on a bar. Pauses in which no turn runs are drawn short, or turns could not be seen.
 
     Args:
-        turn: The turn.
-        begin: The time of day at the left edge.
-        whole: Seconds from there to the right edge.
+        turns: What the bars are of.
+
+    Attributes:
+        seconds: From the first message to the last end.
+        shortened: Whether there are such pauses.
     """
-    found = [_phase("queued", turn, 0.0, turn.queued, begin, whole)]
+
+    def __init__(self, turns: Sequence[TurnView]) -> None:
+        self._runs: list[tuple[float, float]] = []
+        for begin, end in sorted((turn.at, turn.at + turn.seconds) for turn in turns):
+            if self._runs and begin <= self._runs[-1][1]:
+                self._runs[-1] = self._runs[-1][0], max(end, self._runs[-1][1])
+            else:
+                self._runs.append((begin, end))
+        runs = self._runs
+        busy = sum(end - begin for begin, end in runs)
+        self._most = busy * PAUSE_PART
+        pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(runs)]
+        self.shortened = any(pause > self._most for pause in pauses)
+        self.seconds = runs[-1][1] - runs[0][0] if runs else 0.0
+        whole = busy + sum(min(pause, self._most) for pause in pauses)
+        self._unit = BAR_WIDTH / whole if whole > 0 else 0.0
+
+    def place(self, at: float) -> float:
+        """Return where a time is."""
+        drawn, before = 0.0, None
+        for begin, end in self._runs:
+            if before is not None:
+                drawn += min(begin - before, self._most)
+            if at <= end:
+                return (drawn + max(0.0, at - begin)) * self._unit
+            drawn += end - begin
+            before = end
+        return BAR_WIDTH
+
+
+def phases(turn: TurnView, scale: Scale) -> list[Phase]:
+    """Return the phases of a turn's last attempt, which `queued` comes before."""
+    found = [_phase("queued", turn, 0.0, turn.queued, scale)]
     if turn.attempts:
-        found += attempt_phases(turn, turn.attempts[-1], begin, whole)
+        found += attempt_phases(turn, turn.attempts[-1], scale)
     elif turn.seconds > turn.queued:
-        found.append(_phase("other", turn, turn.queued, turn.seconds, begin, whole))
+        found.append(_phase("other", turn, turn.queued, turn.seconds, scale))
     return [phase for phase in found if phase.seconds > 0]
 
 
-def attempt_phases(turn: TurnView, attempt: AttemptView, begin: float, whole: float) -> list[Phase]:
-    """Return the phases of one attempt; the arguments are those of `phases`."""
-    last = attempt is turn.attempts[-1]
+def attempt_phases(turn: TurnView, attempt: AttemptView, scale: Scale) -> list[Phase]:
+    """Return the phases of one attempt: until it is connected, until the first event, until the end."""
     end = turn.seconds if attempt.ended is None else attempt.ended
-    first = turn.first_event if last else None
-    marks = [("connect", attempt.began), ("wait", attempt.connected or attempt.asked or attempt.began)]
-    if attempt.connected is None:
-        marks[0] = ("connect", marks[1][1])  # a kept connection: nothing to see of it
+    first = turn.first_event if attempt is turn.attempts[-1] else None
+    ready = attempt.connected or attempt.began  # a kept connection is ready at once
+    marks = [("connect", attempt.began), ("wait", ready)]
     if first is not None:
         marks.append(("stream", first))
-    if attempt.failure is not None and not (last and first is not None):
+    elif attempt.failure is not None:
         marks = [(f"{kind} bad", at) for kind, at in marks]
     ends = [*(at for _, at in marks[1:]), end]
-    found = [_phase(kind, turn, at, until, begin, whole) for (kind, at), until in zip(marks, ends, strict=True)]
+    found = [_phase(kind, turn, at, until, scale) for (kind, at), until in zip(marks, ends, strict=True)]
     return [phase for phase in found if phase.seconds > 0]
 
 
-def _phase(kind: str, turn: TurnView, at: float, until: float, begin: float, whole: float) -> Phase:
+def _phase(kind: str, turn: TurnView, at: float, until: float, scale: Scale) -> Phase:
     seconds = max(0.0, until - at)
-    scale = BAR_WIDTH / whole if whole > 0 else 0.0
-    left = min(max(0.0, (turn.at + at - begin) * scale), BAR_WIDTH)
-    width = min(max(seconds * scale, 2.0), BAR_WIDTH - left) if seconds else 0.0
+    left = min(scale.place(turn.at + at), BAR_WIDTH - NARROWEST)
+    width = max(scale.place(turn.at + until) - left, NARROWEST) if seconds else 0.0
     return Phase(kind, round(left, 1), round(width, 1), seconds)

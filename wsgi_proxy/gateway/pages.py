@@ -48,7 +48,7 @@ TOTALS = {
     "input_tokens": "tokens in",
     "output_tokens": "tokens out",
 }
-TOTAL_BYTES = {"client_bytes_sent": "to clients", "saved_bytes": "clients need not send"}
+TOTAL_BYTES = {"client_bytes_sent": "to clients", "saved_bytes": "saved for clients"}
 NOW_SPANS = 2  # the last ten seconds
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -129,8 +129,6 @@ class Pages:
     def session(self, account: Account, turn: int | None) -> str:
         """Return the page of a session."""
         chosen = account.turn(turn or (account.exchange.turn if account.exchange else None))
-        begin = min((one.at for one in account.turns), default=account.session.opened)
-        end = max((one.at + one.seconds for one in account.turns), default=begin)
         command = drawing.replay_command(account.file, account.session.name) if account.file else ""
         return self._render(
             "session.html",
@@ -139,8 +137,7 @@ class Pages:
             session=account.session,
             chosen=chosen,
             exchange=account.exchange if chosen else None,
-            begin=begin,
-            whole=max(end - begin, 0.001),
+            scale=drawing.Scale(account.turns),
             command=command,
             now=time.time(),
         )
@@ -220,7 +217,7 @@ def _shown(value: Any) -> Any:
     """Return what is put into a page so that all of it is seen; the environment escapes it then."""
     if value is None:
         return ""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return value if isinstance(value, Markup) else visible(str(value))
 
 
 def _in_lines(text: str) -> Markup:

@@ -3,7 +3,7 @@ Fixtures of the tests in a browser.
 
 | fixture | is |
 |---|---|
-| `served` | the address of a proxy of two workers that writes timelines, with a history; shared by the tests of a module |
+| `served` | a proxy of two workers that writes timelines, with a history; shared by the tests of a module |
 | `open_page` | a function: address, and options of a browser context -> a page; what its console says fails the test |
 """
 
@@ -56,12 +56,12 @@ def open_page(browser: sync_api.Browser) -> Iterator[OpenPage]:
     faults: list[str] = []
     with ExitStack() as opened:
 
-        def go(url: str, **options: object) -> sync_api.Page:
+        def go(url: str, expected: str = "\0", **options: object) -> sync_api.Page:
             context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
             opened.callback(context.close)
             page = context.new_page()
             page.set_default_timeout(MILLISECONDS)
-            page.on("console", lambda message: faults.append(f"console: {message.text}"))
+            page.on("console", lambda said: expected in said.text or faults.append(f"console: {said.text}"))
             page.on("pageerror", lambda error: faults.append(f"error: {error}"))
             host = urlsplit(url).netloc
             page.on("request", lambda asked: urlsplit(asked.url).netloc == host or faults.append(f"to {asked.url}"))

@@ -148,7 +148,7 @@ def test_everything_can_be_reached_by_keyboard(served: ProxyProcess, open_page: 
 
 def test_it_says_when_the_server_does_not_answer(served: ProxyProcess, open_page: OpenPage) -> None:
     """And goes on when it does; it can be paused."""
-    page = open_page(root_of(served) + "/status")
+    page = open_page(root_of(served) + "/status", expected="503")
     page.route("**/status", lambda route: route.fulfill(status=503, body=""))
     expect(page.locator("#pulse")).to_contain_text("does not answer")
     page.unroute("**/status")

@@ -63,6 +63,7 @@ setup(
             "openai>=3.54",
             "openai-agents>=0.24",
             "playwright>=1.60",
+            "promql-parser>=0.5",  # checks the queries of the dashboard
             "pytest>=8.3",
             "ruff>=0.17",
             "trustme>=1.2",

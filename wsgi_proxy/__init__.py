@@ -18,15 +18,18 @@ Imports point down only; a test walks them.
     requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
     a turn, and which one next if it fails.
 `observe`
-    What can be seen of sessions and turns: traces, log lines, timelines. Decides nothing.
+    What can be seen of sessions and turns: traces, log lines, timelines, metrics. Decides nothing.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
 `settings`, `errors`
     The tables of settings, and how their values are read; one tree of exceptions. Everything may import them.
 `deployment`
-    Files for systemd, nginx, HAProxy and logrotate, made from the settings. Nothing imports it but `cli`.
+    Files for systemd, nginx, HAProxy, logrotate and Grafana, made from the settings. Nothing imports it but `cli`.
 `demo`
-    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
+    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`, and `doctor`
+    what clients are told.
+`doctor`
+    Asks an upstream, and a server of ours, step by step what they can do. Nothing imports it but `cli`.
 
 The life of a turn
 ------------------

@@ -262,7 +262,7 @@ def test_the_log_is_neither_forged_nor_flooded(bridge: ProxyProcess, module_upst
     with RawClient(bridge.ws_url) as client:
         client.say(create(model="m\n[INFO] forged " + "x" * 100_000))
         assert 400 == client.hear()["status"]
-    bridge.wait_until(lambda: "failed with 400" in bridge.log())
+    bridge.wait_until(lambda: "cause: 400 " in bridge.log())
     assert not [line for line in bridge.log().splitlines() if line.startswith("[INFO] forged") or len(line) > 2000]
 
 

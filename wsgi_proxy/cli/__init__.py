@@ -11,6 +11,7 @@ import click
 
 from .. import __version__
 from . import keys, looking, printing, serving, trying
+from .doctor import doctor
 from .group import Commands
 
 
@@ -34,6 +35,7 @@ for command in (
     trying.chat,
     serving.settings,
     looking.timeline,
+    doctor,
     keys.keys,
     printing.print_files,
 ):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gevent
 from flask import Blueprint, Flask, Response, request
@@ -20,6 +21,8 @@ from .drain import DRAIN
 from .memory import Memory
 from .replies import local_address, refused
 from .worker import UpgradeHandler
+
+Read = TypeVar("Read")
 
 # Each takes a thread of gevent's pool, which has few, and which looks up names of hosts, too.
 _reading = BoundedSemaphore(1)
@@ -47,10 +50,15 @@ def add_metrics_route(scaffold: Flask | Blueprint, admins: Admins) -> None:
             admins.admit(request.environ, local_address(request.environ))
         except AccessError as error:
             return refused(error)
-        text, content_type = _exposition(request.headers.get("Accept"))
+        text, content_type = _apart(exposition, request.headers.get("Accept"))
         return Response(text, content_type=content_type, headers={"cache-control": "no-store"})
 
     scaffold.add_url_rule("/metrics", "metrics", view)
+
+
+def totals() -> dict[str, int]:
+    """Return what `wsgi_proxy.observe.metrics.totals` does, without holding up the event loop."""
+    return _apart(metrics.totals)
 
 
 def count_requests(scaffold: Flask | Blueprint) -> None:
@@ -58,24 +66,31 @@ def count_requests(scaffold: Flask | Blueprint) -> None:
     scaffold.after_request(_count)
 
 
+@metrics.harmless
 def note_refusal(status: str) -> None:
     """Note that an upgrade was refused; `status` is its code."""
     of.UPGRADES_REFUSED.labels(status).inc()
 
 
-def _exposition(accept: str | None) -> tuple[bytes, str]:
+def _apart(read: Callable[..., Read], *arguments: object) -> Read:
+    """Return what a function reads from files, while the event loop goes on."""
     if not of.SHARED:
-        return exposition(accept)
-    with _reading:  # and the event loop goes on meanwhile
-        told: tuple[bytes, str] = gevent.get_hub().threadpool.apply(exposition, (accept,))
-        return told
+        return read(*arguments)
+    with _reading:
+        found: Read = gevent.get_hub().threadpool.apply(read, arguments)
+        return found
 
 
 def _count(response: Response) -> Response:
+    _note_answer(response)
+    return response
+
+
+@metrics.harmless
+def _note_answer(response: Response) -> None:
     rule: Any = request.url_rule
     if rule is None or not rule.websocket:
         route = rule.rule if rule else OTHER
         of.HTTP_REQUESTS.labels(route, f"{response.status_code // 100}xx").inc()
     elif response.status_code >= 400:
         note_refusal(str(response.status_code))
-    return response

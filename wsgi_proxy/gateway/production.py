@@ -67,10 +67,11 @@ def configuration(settings: Settings) -> dict[str, Any]:
         PEERS.open_folder(server.cfg.uid, server.cfg.gid)
         tell_warnings(settings)
         shared.tell_notes()
-        shared.bury(os.getpid())  # which is no worker, but counts as one if it has loaded the application
+        shared.forget_gauges(os.getpid())  # it is no worker, though it may have loaded the application
 
     def on_reload(server: Any) -> None:
         tell_warnings(settings)
+        shared.forget_gauges(os.getpid())
         if server.cfg.preload_app:
             # Or workers would be forked with the application of the start, and its settings. One that is not ours is
             # made of modules that are imported already, so it stays as it is.

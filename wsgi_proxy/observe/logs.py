@@ -24,7 +24,7 @@ from .secrets import HIDDEN, SECRET_CHARACTERS
 HUMAN = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 HUMAN_DATE = "[%Y-%m-%d %H:%M:%S %z]"
 # Keys that nobody has told us, by the places where keys stand, and by the way many begin.
-_LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[!-~]+|\bsk-[\w-]{8,}"
+_LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[^\s,;\"'\\]+|\bsk-[\w-]{8,}"
 
 
 class Mask:

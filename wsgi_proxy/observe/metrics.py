@@ -7,9 +7,11 @@ for an event. `python -m wsgi_proxy.observe.metrics --markdown` prints the table
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from functools import wraps
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -23,6 +25,8 @@ from .scrape import families
 from .session_trace import WEBSOCKET, SessionTrace
 from .turn_trace import Attempt, Outcome, TurnTrace
 
+log = logging.getLogger(__name__)
+
 OPERATION = ("chat", "openai")
 SERVING, DRAINING = "serving", "draining"
 GENERATED = (Outcome.COMPLETED, Outcome.INCOMPLETE)
@@ -31,6 +35,7 @@ ERRORS = (Outcome.FAILED, Outcome.REFUSED)
 FEW_RESTS = 64
 
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
+Parameters = ParamSpec("Parameters")
 
 
 class Resting(Protocol):
@@ -182,19 +187,37 @@ class Metrics:
         self._resting = {name for name, until in ends.items() if until}
 
 
+def harmless(note: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Have what it raises logged and harm nobody, as what an observer tells."""
+
+    @wraps(note)
+    def noted(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        try:
+            note(*args, **kwargs)
+        except Exception:
+            log.exception("a metric is not right any more, because of a bug")
+
+    return noted
+
+
+@harmless
 def begin_worker() -> None:
     """Note that this process is a worker."""
+    if of.SHARED:
+        shared.reserve()  # it may have been forked after the metrics were made
     of.WORKERS.labels(SERVING).set(1)
     of.WORKERS.labels(DRAINING).set(0)
     of.BUILD_INFO.labels(__version__).set(1)
 
 
+@harmless
 def drain_worker() -> None:
     """Note that this worker ends."""
     of.WORKERS.labels(SERVING).set(0)
     of.WORKERS.labels(DRAINING).set(1)
 
 
+@harmless
 def note_held_up(seconds: float) -> None:
     """Note that the event loop was held up."""
     of.LOOP_HELD_UP.inc()
@@ -210,7 +233,8 @@ def totals() -> dict[str, int]:
     Returns:
         `workers`, `workers_draining`, `sessions_open`, `turns_in_flight` and `transcript_bytes` as they are now;
         `sessions`, `turns_begun`, `turns_ended`, `turns_completed` and so on for each outcome, `attempts`,
-        `attempts_failed`, `failovers`, `rests`, `errors`, `events`, `client_bytes_received`, `client_bytes_sent`,
+        `attempts_failed`, `failovers`, `rests`, `errors`, `events`, `client_messages_received`,
+        `client_messages_sent`, `client_bytes_received`, `client_bytes_sent`,
         `upstream_bytes_received`, `upstream_bytes_sent`, `saved_bytes`, `http_requests`, `upgrades_refused`,
         `input_tokens` and `output_tokens` since the start.
     """
@@ -236,6 +260,7 @@ def totals() -> dict[str, int]:
         "rests": total(of.RESTS),
         "errors": total(of.ERRORS),
         "events": total(of.UPSTREAM_EVENTS),
+        **{f"client_messages_{way}": total(of.CLIENT_MESSAGES, direction=way) for way in ("received", "sent")},
         **{f"client_bytes_{way}": total(of.CLIENT_BYTES, direction=way) for way in ("received", "sent")},
         **{f"upstream_bytes_{way}": total(of.UPSTREAM_BYTES, direction=way) for way in ("received", "sent")},
         "saved_bytes": total(of.SAVED_BYTES),

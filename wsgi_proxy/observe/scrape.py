@@ -48,13 +48,13 @@ class _Collected:
 
 
 def _of_all_workers() -> Iterable[Metric]:
-    collector = MultiProcessCollector(None, str(shared.directory()))  # type: ignore[no-untyped-call]
+    merge = MultiProcessCollector.merge
     with shared.reading():
         for _ in range(ATTEMPTS):
             # A worker that begins has files in which nothing is yet; one that ends, gauges that are gone.
             with suppress(OSError, struct.error):
-                return list(collector.collect())  # type: ignore[no-untyped-call]
-        return list(collector.collect())  # type: ignore[no-untyped-call]
+                return list(merge(shared.files()))  # type: ignore[no-untyped-call]
+        return list(merge(shared.files()))  # type: ignore[no-untyped-call]
 
 
 def _finished(metric: Metric) -> Metric:

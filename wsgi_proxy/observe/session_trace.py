@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -99,7 +98,7 @@ class SessionTrace:
         self.sent_bytes = 0
         self.sent_frames = 0
         self.running: dict[int, TurnTrace] = {}
-        self.recent: deque[TurnTrace] = deque(maxlen=RECENT_TURNS)
+        self.recent: list[TurnTrace] = []  # a deque would take a whole block for each session that is idle
         self.close_code: int | None = None
         self.closed_by = ""
         self.outcome = ""
@@ -143,6 +142,7 @@ class SessionTrace:
         """Note that a turn has ended."""
         if self.running.pop(turn.number, None):
             self.recent.append(turn)
+            del self.recent[:-RECENT_TURNS]
         self._note_carried()
 
     def close(self, outcome: str = "", *, code: int | None = None, by: str = "") -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -34,6 +35,9 @@ ENDED = "ended"  # in place of the process id
 KINDS = ("counter", "histogram", "summary")
 SUFFIXES = (".db", ".new", ".broken")
 MODELS = "models"  # names that have a label, see `labels`
+# Bytes: files of prometheus_client, of which those that grow are larger than what it begins with.
+SMALL, LARGE, PER_KEY = 2**16, 2**20, 40
+RESERVED = {"counter": LARGE, "histogram": LARGE, "gauge_livesum": SMALL, "gauge_livemax": SMALL}
 # A directory whose owner cannot be seen may have been made a moment ago.
 ABANDONED_SECONDS = 60.0
 BROKEN = (RuntimeError, ValueError, struct.error)  # what prometheus_client raises for a file that is none
@@ -51,6 +55,8 @@ def share() -> None:
         return
     _chosen = True
     given = os.environ.get(VARIABLE)
+    if given and Path(given).name.startswith(PREFIX):
+        given = None  # inherited from another master, whose own it is
     try:
         _owner = _taken(Path(given)) if given else _made()
     except BlockingIOError:
@@ -72,16 +78,31 @@ def mind_directory() -> None:
     given = os.environ.get(VARIABLE)
     try:
         if given:
-            with tempfile.TemporaryFile(dir=given):
-                pass
+            reserve()
     except OSError as error:
         del os.environ[VARIABLE]
         log.warning("%s: this process tells its own metrics only", _unusable(given, error))
 
 
+def reserve() -> None:
+    """
+    Have the system set aside what this process is going to write; it would end with SIGBUS if the disk were full.
+
+    Raises:
+        OSError: There is no room, or no directory.
+    """
+    for name, size in RESERVED.items():
+        _allocate(directory() / f"{name}_{os.getpid()}.db", size)
+
+
 def directory() -> Path:
     """Return the directory; only where there is one."""
     return Path(os.environ[VARIABLE])
+
+
+def files() -> list[str]:
+    """Return the files with the values of all workers; others in the directory may be somebody else's."""
+    return sorted(str(path) for kind in (*KINDS, "gauge") for path in directory().glob(f"{kind}_*.db"))
 
 
 def processes() -> set[int]:
@@ -107,8 +128,7 @@ def bury(pid: int) -> None:
     """
     if VARIABLE not in os.environ or _owner is None:
         return
-    for path in directory().glob(f"gauge_live*_{pid}.db"):
-        path.unlink(missing_ok=True)
+    forget_gauges(pid)
     _dead.add(pid)
     with suppress(BlockingIOError), (directory() / LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,6 +139,13 @@ def bury(pid: int) -> None:
                 _merge(directory(), one)
 
 
+def forget_gauges(pid: int) -> None:
+    """Forget what a process is doing that is no worker, or none any more."""
+    if VARIABLE in os.environ:
+        for path in directory().glob(f"gauge_live*_{pid}.db"):
+            path.unlink(missing_ok=True)
+
+
 def _merge(folder: Path, pid: int) -> None:
     for kind in KINDS:
         source, target = folder / f"{kind}_{pid}.db", folder / f"{kind}_{ENDED}.db"
@@ -127,6 +154,7 @@ def _merge(folder: Path, pid: int) -> None:
         try:
             counts = _counts(target) if target.exists() else {}
             for key, value in _counts(source).items():
+                json.loads(key)  # which every reader does
                 counts[key] = counts.get(key, 0.0) + value
             _write(folder / f"{kind}_{ENDED}.new", counts)
         except BROKEN as error:
@@ -147,10 +175,17 @@ def _write(path: Path, counts: dict[str, float]) -> None:
     from prometheus_client.mmap_dict import MmapedDict
 
     path.unlink(missing_ok=True)
+    _allocate(path, SMALL + sum(len(key.encode()) + PER_KEY for key in counts))
     file = MmapedDict(path)  # type: ignore[no-untyped-call]
     for key, value in counts.items():
         file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
     file.close()  # type: ignore[no-untyped-call]
+
+
+def _allocate(path: Path, size: int) -> None:
+    with path.open("ab") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _lives(pid: int) -> bool:

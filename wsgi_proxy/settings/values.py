@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .addresses import base_url_meant
 from .pem import fault_in
 
 SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -151,17 +152,7 @@ def read_bind(value: object) -> str:
 def read_base_url(value: object) -> str:
     """Return an upstream's URL, which ends in `/v1` and has no trailing slash; the hint is the URL that was meant."""
     text = read_text(value)
-    full = re.sub(r"(?i)^(https?|wss?):/(?!/)", r"\1://", text)
-    url = urlsplit(full if "://" in full else f"http://{full}")
-    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
-    if scheme not in ("http", "https") or not url.hostname or " " in text or url.port == 0:
-        raise ValueError
-    if "@" in f"{url.path}{url.query}{url.fragment}":  # a password with a character in it that ends the host
-        raise ValueError
-    path = url.path.rstrip("/")
-    if not path.endswith("/v1"):
-        path = path.rpartition("/v1/")[0] + "/v1" if "/v1/" in path else f"{path}/v1"
-    meant = f"{scheme}://{url.netloc.rpartition('@')[2]}{path}"
+    meant = base_url_meant(text)
     if text.rstrip("/") != meant:
         raise Hint(f"did you mean {meant}?")
     return meant

@@ -21,6 +21,9 @@ WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     ((http.client.IncompleteRead, urllib3.exceptions.IncompleteRead), "the body was cut off"),
 )
 
+# What OpenSSL says of a server that does not speak TLS.
+NO_TLS = frozenset(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"))
+
 
 def causes_of(exc: BaseException) -> Iterator[BaseException]:
     """Yield an error and what it wraps, outermost first; requests and urllib3 keep causes in several places."""
@@ -46,6 +49,10 @@ def words_for(exc: BaseException) -> str:
     for kinds, words in WORDS:
         if any(isinstance(cause, kinds) for cause in causes):
             return words
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError) and cause.reason:
+            plain = "; it may speak plain HTTP" if cause.reason in NO_TLS else ""
+            return f"TLS failed: {cause.reason.replace('_', ' ').lower()}{plain}"
     spoken = [cause.strerror.lower() for cause in causes if isinstance(cause, OSError) and cause.strerror]
     return spoken[0] if spoken else type(causes[-1]).__name__
 

@@ -1,1 +1,1 @@
-"""What can be seen, without a server."""
+"""What is observed, without a server."""

@@ -26,10 +26,13 @@ Imports point down only; a test walks them.
 `deployment`
     Files for systemd, nginx, HAProxy, logrotate and Grafana, made from the settings. Nothing imports it but `cli`.
 `demo`
-    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`, and `doctor`
-    what clients are told.
+    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`, `replay`, and
+    `doctor` what clients are told.
 `doctor`
     Asks an upstream, and a server of ours, step by step what they can do. Nothing imports it but `cli`.
+`replay`
+    What can be done again with a timeline: the client's messages sent, the upstreams' answers served. Nothing imports
+    it but `cli`.
 
 The life of a turn
 ------------------
@@ -62,6 +65,8 @@ event, payload, terminal event
     One Responses event; its raw bytes; the event that ends a turn.
 credential, pinned
     A named upstream identity, which is one key of one upstream; the one that had the session's last turn.
+timeline, recording
+    A file of all that happened in a session; the session put together from it again.
 rest, cooldown
     A time in which a credential gets no turns because of a failure.
 incremental input

@@ -24,7 +24,8 @@ ALLOWED = {
     "deployment": {"settings", "errors"},
     "demo": {"upstream", "protocol", "settings", "errors"},
     "doctor": {"demo", "upstream", "protocol", "settings", "errors"},
-    "cli": {"doctor", "demo", "deployment", "gateway", "observe", "settings", "errors"},
+    "replay": {"demo", "observe", "protocol", "settings", "errors"},
+    "cli": {"doctor", "replay", "demo", "deployment", "gateway", "observe", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }

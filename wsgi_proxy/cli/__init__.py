@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import keys, looking, printing, serving, trying
+from . import keys, looking, printing, replaying, serving, trying
 from .doctor import doctor
 from .group import Commands
 
@@ -33,9 +33,10 @@ for command in (
     trying.demo,
     trying.upstream,
     trying.chat,
+    replaying.replay,
     serving.settings,
-    looking.timeline,
     doctor,
+    looking.timeline,
     keys.keys,
     printing.print_files,
 ):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..observe.timeline_rows import Row
 
 COLOURS = {"good": "green", "bad": "red", "sent": "cyan", "changed": "yellow"}
+WRITTEN_BY = "a proxy writes them with --timeline all, or --timeline errors"
 PAUSE_SECONDS = 0.2
 # Of what goes to no terminal.
 WIDTH = 160
@@ -60,7 +61,10 @@ def timeline(
     """
     from ..observe import timeline_rows
 
-    paths = paths or (load(config, os.environ, {}).timeline_directory,)
+    if not paths:
+        paths = (load(config, os.environ, {}).timeline_directory,)
+        if not paths[0].exists():
+            raise TimelineError(f"There are no timelines, and no directory {paths[0]}; {WRITTEN_BY}.")
     columns = None if full else width or (shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH)
     if session is None and len(paths) == 1 and paths[0].is_dir():
         if follow or text:
@@ -69,7 +73,8 @@ def timeline(
         return
     files = [file for path in paths for file in _files(path, session)]
     if not files:
-        raise TimelineError(f"No session {session!r} is in {', '.join(map(str, paths))}.")
+        hint = f"`wsgi-proxy timeline {paths[0]}` lists those that are"
+        raise TimelineError(f"No session {session!r} is in {', '.join(map(str, paths))}; {hint}.")
     if follow and len(files) > 1:
         raise TimelineError(f"--follow shows one session, and {len(files)} are meant; give more of its name.")
     for number, file in enumerate(files):
@@ -87,7 +92,7 @@ def _list(directory: Path, columns: int | None) -> None:
 
     found = sessions_in(directory)
     if not found:
-        click.echo(f"No timelines are in {directory}. A proxy writes them with --timeline all, or errors.", err=True)
+        click.echo(f"No timelines are in {directory}; {WRITTEN_BY}.", err=True)
         return
     _print(table(found, columns))
 

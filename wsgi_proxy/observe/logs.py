@@ -47,7 +47,7 @@ class Mask:
 def secrets_of(settings: Settings) -> set[str]:
     """Return all that is secret in the settings."""
     found = {key for _, key in settings.client_keys or ()}
-    found |= {settings.admin_key} if settings.admin_key else set()
+    found.update((settings.admin_key,) if settings.admin_key else ())
     for upstream in settings.upstreams:
         found.update(upstream.api_keys)
         for value in upstream.headers.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 # Before the key, in a subprotocol that a browser offers.
 SUBPROTOCOL = "openai-insecure-api-key."
@@ -20,10 +21,10 @@ _HIDDEN_NAME = re.compile(r"authorization|api-?key|secret|password|cookie|token$
 
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return headers, names in lower case, with `***` for what is secret by its name."""
-    lowered = {name.lower(): value for name, value in headers.items()}
-    return {name: HIDDEN if is_hidden(name) else value for name, value in lowered.items()}
+    return {name.lower(): HIDDEN if is_hidden(name.lower()) else value for name, value in headers.items()}
 
 
+@lru_cache(maxsize=1024)
 def is_hidden(name: str) -> bool:
     """Tell if a header, its name in lower case, is one that holds secrets."""
     return name in HIDDEN_HEADERS or _HIDDEN_NAME.search(name) is not None
@@ -43,12 +44,15 @@ class BytesMask:
 
     Args:
         secrets: What is too short to be a secret is left out.
+
+    Attributes:
+        spellings: What is looked for, the longest first.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = frozenset(secret for secret in secrets if len(secret) >= SECRET_CHARACTERS)
         spellings = {spelling for secret in self._secrets for spelling in _spellings(secret)}
-        self._spellings = tuple(sorted(spellings, key=len, reverse=True))
+        self.spellings = tuple(sorted(spellings, key=len, reverse=True))
 
     def with_also(self, secrets: Iterable[str]) -> BytesMask:
         """Return one that knows more."""
@@ -58,11 +62,11 @@ class BytesMask:
     @property
     def longest(self) -> int:
         """How many bytes the longest secret has."""
-        return max(map(len, self._spellings), default=0)
+        return max(map(len, self.spellings), default=0)
 
     def __call__(self, data: bytes) -> bytes:
         """Return the same bytes, the very object, if there is no secret in them; otherwise with `***` for each."""
-        for secret in self._spellings:
+        for secret in self.spellings:
             if secret in data:
                 data = data.replace(secret, HIDDEN.encode())
         return data

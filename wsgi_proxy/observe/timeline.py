@@ -29,6 +29,7 @@ from .turn_trace import Attempt, TurnTrace
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+BUG = "a timeline ends because of a bug"
 
 
 class Timelines:
@@ -63,7 +64,7 @@ def harmless(method: Callable[Concatenate[Timeline, P], None]) -> Callable[Conca
             method(self, *args, **kwargs)
         except Exception:
             self.on = False
-            log.exception("a timeline ends because of a bug")
+            log.exception(BUG)
 
     return called
 
@@ -89,7 +90,8 @@ class Timeline(Journal):
     def opened(self, session: SessionTrace, headers: Mapping[str, str]) -> None:
         self._began = session.opened_at
         self._speaks_events = session.transport == HTTP
-        self._scribe.mask = self._timelines.mask.with_also(keys_in(headers))
+        mask = self._timelines.mask.with_also(keys_in(headers))
+        self._scribe = Scribe(mask, self._scribe.longest)
         fields = {
             "version": __version__,
             "format": FORMAT,
@@ -156,7 +158,6 @@ class Timeline(Journal):
         }
         self._note(turn, self._line("answer", fields, self._scribe.payload(body) if body else b""))
 
-    @harmless
     def events(
         self,
         turn: TurnTrace,
@@ -164,12 +165,16 @@ class Timeline(Journal):
         payloads: Sequence[bytes],
         frames: Sequence[bytes],
     ) -> None:
-        if self._speaks_events:
-            frames = [_data_of(event) for event in frames]
-        said = self._scribe.events(payloads, frames)
-        # The only line that is written often.
-        line = b'{"at":%.6f,"kind":"events","turn":%d,"attempt":%d%b}\n'
-        self._note(turn, line % (self._now(), turn.number, len(turn.attempts), said), event=True)
+        # The only thing that happens often; every call on the way to the file is one too many.
+        try:
+            if self._speaks_events:
+                frames = [_data_of(event) for event in frames]
+            said = (time.monotonic() - self._began, turn.number, len(turn.attempts))
+            begin = b'{"at":%.6f,"kind":"events","turn":%d,"attempt":%d' % said
+            self._note_events(turn, self._scribe.events(begin, payloads, frames))
+        except Exception:
+            self.on = False
+            log.exception(BUG)
 
     @harmless
     def failed(self, turn: TurnTrace, attempt: Attempt) -> None:
@@ -226,7 +231,10 @@ class Timeline(Journal):
     def _note_message(self, number: int, line: bytes) -> None:  # noqa: ARG002
         self._file.write(line)
 
-    def _note(self, turn: TurnTrace | None, line: bytes, *, event: bool = False) -> None:  # noqa: ARG002
+    def _note(self, turn: TurnTrace | None, line: bytes) -> None:  # noqa: ARG002
+        self._file.write(line)
+
+    def _note_events(self, turn: TurnTrace, line: bytes) -> None:  # noqa: ARG002
         self._file.write(line)
 
     def _note_end(self, turn: TurnTrace, line: bytes) -> None:  # noqa: ARG002

@@ -59,12 +59,17 @@ class FailureTimeline(Timeline):
             if len(self._messages) > MESSAGES:
                 self._take(next(iter(self._messages)))
 
-    def _note(self, turn: TurnTrace | None, line: bytes, *, event: bool = False) -> None:
+    def _note(self, turn: TurnTrace | None, line: bytes) -> None:
         kept = self._turns.get(turn.number) if turn else None
         if kept:
-            kept.add(line, event=event)
+            kept.add(line)
         elif self._file.begun:
             self._file.write(line)
+
+    def _note_events(self, turn: TurnTrace, line: bytes) -> None:
+        kept = self._turns.get(turn.number)
+        if kept:
+            kept.add(line, event=True)
 
     def _note_end(self, turn: TurnTrace, line: bytes) -> None:
         kept = self._drop(turn.number)

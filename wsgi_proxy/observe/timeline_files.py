@@ -37,7 +37,8 @@ class Files:
         directory: Absolute.
         session_bytes: Longest file.
         full: Whether so much is in the files of sessions that run that nothing may be added.
-        on_much: Is called when so much has been written that somebody should tidy up.
+        written, much: Bytes since somebody was told to tidy up, and with how many it is time again.
+        on_much: Is called then.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,8 +49,8 @@ class Files:
         self._bytes = settings.timeline_bytes
         self._age = settings.timeline_age
         # All workers together write no more than what is kept free, until the files are looked at again.
-        self._much = max(1, self._bytes // SHARE // settings.workers)
-        self._written = 0
+        self.much = max(1, self._bytes // SHARE // settings.workers)
+        self.written = 0
         self._retry_at = 0.0
         self._said: set[object] = set()
 
@@ -84,13 +85,6 @@ class Files:
                 self.directory,
                 words,
             )
-
-    def wrote(self, size: int) -> None:
-        """Note that something was written."""
-        self._written += size
-        if self._written >= self._much:
-            self._written = 0
-            self.on_much()
 
     def tidy(self) -> None:
         """Delete what is too old or too much; where there are many files that takes long, and a thread is needed."""
@@ -141,17 +135,11 @@ class File:
             line: With its newline.
             last: It says how something ended, for which there is always room.
         """
-        if self._why is not None:
-            if last:
-                self._write_last(line)
-        elif self._file is None and not self._begin():
-            return
-        elif not last and self._size + len(line) > self._files.session_bytes:
-            self._stop(b"the file has reached timeline_session_bytes")
-        elif not last and self._files.full:
-            self._stop(b"all files together have reached timeline_bytes")
+        file, size = self._file, self._size + len(line)
+        if file is None or self._why is not None or size > self._files.session_bytes or self._files.full:
+            self._write_or_stop(line, last=last)
         else:
-            self._add(line)
+            self._add(file, line)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -160,17 +148,30 @@ class File:
                 self._file.close()
         self._file = None
 
-    def _begin(self) -> bool:
+    def _write_or_stop(self, line: bytes, *, last: bool) -> None:
+        if self._why is not None:
+            if last:
+                self._write_last(line)
+            return
+        file = self._file or self._begun()
+        if file is None:
+            return
+        if not last and self._size + len(line) > self._files.session_bytes:
+            self._stop(b"the file has reached timeline_session_bytes")
+        elif not last and self._files.full:
+            self._stop(b"all files together have reached timeline_bytes")
+        else:
+            self._add(file, line)
+
+    def _begun(self) -> io.FileIO | None:
         self._file, self._size = self._files.create(self._name), 0
-        if self._file is None:
-            return False
-        if self._add(self._head):
-            return True
+        if self._file is None or self._add(self._file, self._head):
+            return self._file
         self.close()
         self._why = None  # the next line may be luckier
         with suppress(OSError):
             (self._files.directory / self._name).unlink()
-        return False
+        return None
 
     def _stop(self, why: bytes) -> None:
         self._why = why
@@ -181,24 +182,26 @@ class File:
             b"" if self._told_why else b'{"at":%.6f,"kind":"limit","why":"%b"}\n' % (self._clock(), self._why or b"")
         )
         if self._file and limit + line:
-            self._told_why = self._add(limit + line) or self._told_why
+            self._told_why = self._add(self._file, limit + line) or self._told_why
 
-    def _add(self, data: bytes) -> bool:
+    def _add(self, file: io.FileIO, data: bytes) -> bool:
         """Write all of it, or nothing."""
-        if self._file is None:
-            return False
-        written = 0
         try:
-            while written < len(data):  # what is cut short says why when it is asked for the rest
-                written += self._file.write(memoryview(data)[written:]) or 0
+            written = file.write(data) or 0
+            while written < len(data):  # it says why when it is asked for the rest
+                written += file.write(memoryview(data)[written:]) or 0
         except OSError as exc:
             with suppress(OSError):
-                self._file.truncate(self._size)
+                file.truncate(self._size)
             self._files.failed(exc)
             self._why = self._why or b"the file could not be written"
             return False
         self._size += written
-        self._files.wrote(written)
+        files = self._files
+        files.written += written
+        if files.written >= files.much:
+            files.written = 0
+            files.on_much()
         return True
 
 

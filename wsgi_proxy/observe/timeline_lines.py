@@ -25,6 +25,7 @@ class Scribe:
     def __init__(self, mask: BytesMask, longest: int = NO_LIMIT) -> None:
         self.mask = mask
         self.longest = longest
+        self._not_plain = (b"\n", *mask.spellings)
 
     def line(self, at: float, kind: str, fields: dict[str, Any], payload: bytes = b"") -> bytes:
         """
@@ -46,24 +47,29 @@ class Scribe:
         found = self._json(raw)
         return b',"text":' + _text(self.mask(raw)) if found is None else b',"payload":' + found
 
-    def events(self, payloads: Sequence[bytes], frames: Sequence[bytes]) -> bytes:
+    def events(self, begin: bytes, payloads: Sequence[bytes], frames: Sequence[bytes]) -> bytes:
         """
-        Return the events of a chunk as fields.
+        Return the line for the events of a chunk.
 
         Args:
+            begin: Of the line.
             payloads: As they came.
             frames: What the client got.
         """
         if frames == payloads:  # and so all of it could be read as JSON
-            joined = b",".join(payloads)
-            if len(joined) <= self.longest and self.mask(joined) is joined:
-                return b',"payloads":[%b]' % _one_line(joined)
-            return b',"payloads":[%b]' % b",".join(map(self._element, payloads))
+            joined = payloads[0] if len(payloads) == 1 else b",".join(payloads)
+            if len(joined) <= self.longest or max(map(len, payloads)) <= self.longest:
+                for unwanted in self._not_plain:
+                    if unwanted in joined:
+                        break
+                else:  # which is so nearly always
+                    return b'%b,"payloads":[%b]}\n' % (begin, joined)
         found = [self._element(raw) for raw in payloads]
         name = b"texts" if any(one[:1] == b'"' for one in found) else b"payloads"
         if name == b"texts":
             found = [self._cut(raw) if len(raw) > self.longest else _text(self.mask(raw)) for raw in payloads]
-        return b',"%b":[%b]%b' % (name, b",".join(found), self.frames(frames))
+        rest = b"" if frames == payloads else self.frames(frames)
+        return b'%b,"%b":[%b]%b}\n' % (begin, name, b",".join(found), rest)
 
     def frames(self, frames: Sequence[bytes]) -> bytes:
         """Return frames as a field."""

@@ -191,7 +191,7 @@ def sessions_in(directory: Path) -> list[Summary]:
             found.append(summary_of(directory / name))
         except TimelineError:
             continue
-    return found
+    return sorted(found, key=lambda one: one.wall)  # names have only the second
 
 
 def summary_of(path: Path) -> Summary:

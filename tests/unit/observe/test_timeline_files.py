@@ -6,6 +6,7 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,37 @@ def test_a_full_disk_is_said_once_and_fails_no_turn(
     assert {"session", "events"} < {line.kind for line in read(path)}
     (warning,) = warnings_in(caplog)
     assert f"timelines cannot be written to {tmp_path / 't'}: File too large; turns go on" in warning
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 KiB; only root can have one, and not everywhere."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", place], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here; a limit of the process stands for a full disk in other tests")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_full(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Lines are whole, one warning says it, and what is deleted makes room for the sessions that come later."""
+    traced = Traced(small_disk / "t")
+    session = traced.session()
+    for _ in range(20):
+        complete(session, b'{"type":"%b"}' % (b"x" * 3000))
+    session.close("x")
+    (path,) = (small_disk / "t").iterdir()
+    assert 8000 < path.stat().st_size <= 32 * 2**10
+    assert path.read_bytes().endswith(b"\n")
+    assert list(read(path))
+    (warning,) = warnings_in(caplog)
+    assert f"timelines cannot be written to {small_disk / 't'}: No space left on device; turns go on" in warning
+    path.unlink()
+    assert traced.journals.timelines
+    traced.journals.timelines.files._retry_at = 0.0
+    traced.session("s2").close()
+    assert ["session", "close"] == traced.kinds()
 
 
 def test_writing_begins_again_when_there_is_room(

@@ -36,7 +36,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["wsgi_proxy", "wsgi_proxy.*"]),
-    package_data={"wsgi_proxy": ["py.typed"]},
+    package_data={"wsgi_proxy": ["py.typed"], "wsgi_proxy.gateway": ["page/*"]},
     zip_safe=False,
     install_requires=[
         "click>=8.1.7",
@@ -44,6 +44,8 @@ setup(
         "gevent>=26.5",  # older ones end with a traceback under the newest greenlet
         "gevent-websocket>=0.10.1",
         "gunicorn>=27.0",
+        "jinja2>=3.1",
+        "markupsafe>=3.0",
         "msgspec>=0.19",
         "packaging>=24.0",  # gunicorn imports it without requiring it
         "prometheus-client>=0.22",
@@ -60,6 +62,7 @@ setup(
             "mypy>=1.15",
             "openai>=3.54",
             "openai-agents>=0.24",
+            "playwright>=1.60",
             "promql-parser>=0.5",  # checks the queries of the dashboard
             "pytest>=8.3",
             "ruff>=0.17",

@@ -13,6 +13,7 @@ from ..settings.networks import Network
 from ..upstream.execution import Upstreams
 from .access import Access
 from .admin import Admins
+from .board import Board, Pulse
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
@@ -22,6 +23,7 @@ from .metrics import add_metrics_route, count_requests, listener
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
+from .status import add_status_routes
 from .surface import Surface
 from .tidying import keep_tidy
 from .worker import EXTENSION, UpgradeHandler
@@ -44,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = UjsonProvider(app)
     settings = settings or current_settings()
     upstreams = Upstreams(settings)
-    app.register_blueprint(_blueprint(settings, upstreams))
+    app.register_blueprint(_blueprint(settings, upstreams, status=True))
     add_health_routes(app, upstreams.credentials)
     add_metrics_route(app, Admins(settings))
     count_requests(app)
@@ -62,27 +64,28 @@ def create_blueprint(settings: Settings | None = None, *, status: bool = False) 
 
     Args:
         settings: As for `create_app`.
-        status: Whether there is `/metrics` below its mount, too.
+        status: Whether there are `/status` and `/metrics` below its mount, too.
 
     Raises:
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    blueprint = _blueprint(settings, Upstreams(settings))
+    blueprint = _blueprint(settings, Upstreams(settings), status=status)
     count_requests(blueprint)
     if status:
         add_metrics_route(blueprint, Admins(settings))
     return blueprint
 
 
-def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
+def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blueprint:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
     journals = Journals(settings)
     if journals.timelines:
         keep_tidy(journals.timelines.files)
-    observer = Observer([listener(settings, upstreams, memory)], journals)
+    pulse = Pulse()
+    observer = Observer([listener(settings, upstreams, memory), pulse], journals)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)
@@ -91,6 +94,10 @@ def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
         blueprint.add_url_rule(prefix + PATH, "converse", bridge.converse, websocket=True)
         blueprint.add_url_rule(prefix + PATH, "upgrade_required", _upgrade_required, methods=["GET"])
     surface.add_routes(blueprint, PREFIXES)
+    if status:
+        folder = journals.timelines.files.directory if journals.timelines else None
+        board = Board(observer=observer, pulse=pulse, memory=memory, credentials=upstreams.credentials, folder=folder)
+        add_status_routes(blueprint, board, Admins(settings))
     blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))
     add_origin_headers(blueprint, access)
     blueprint.record(_decide_upgrades)

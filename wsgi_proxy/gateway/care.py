@@ -54,13 +54,21 @@ class Care:
     @contextmanager
     def of(self, charge: Charge) -> Iterator[None]:
         """Look after something while the context lasts."""
-        self._charges.add(charge)
-        if not self._rounds:  # not begun, or ended by a fork
-            self._rounds = gevent.spawn(self._make_rounds)
+        self.begin(charge)
         try:
             yield
         finally:
-            self._charges.discard(charge)
+            self.end(charge)
+
+    def begin(self, charge: Charge) -> None:
+        """Look after something until `end`."""
+        self._charges.add(charge)
+        if not self._rounds:  # not begun, or ended by a fork
+            self._rounds = gevent.spawn(self._make_rounds)
+
+    def end(self, charge: Charge) -> None:
+        """Look after something no more; it may be what is being looked after just now."""
+        self._charges.discard(charge)
 
     def _make_rounds(self) -> None:
         while True:

@@ -9,6 +9,8 @@ from .access import Access
 
 METHODS = "GET, POST, DELETE, OPTIONS"
 PREFLIGHT_SECONDS = "600"
+# An answer that says so, as the status page does, is for no other origin's pages.
+OWN_ORIGIN = "Cross-Origin-Resource-Policy"
 
 
 def add_origin_headers(blueprint: Blueprint, access: Access) -> None:
@@ -16,7 +18,7 @@ def add_origin_headers(blueprint: Blueprint, access: Access) -> None:
 
     def tell(response: Response) -> Response:
         origin = request.headers.get("Origin")
-        if origin is None:
+        if origin is None or OWN_ORIGIN in response.headers:
             return response
         response.vary.add("Origin")
         if not (access.allows_origin(origin, request.headers.get("Host", "")) and can_be_carried("origin", origin)):

@@ -25,6 +25,7 @@ from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
 from .log import Log, adopt_log  # noqa: E402
 from .master import improve_master  # noqa: E402
+from .peers import PEERS  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
 from .watchdog import Watchdog  # noqa: E402
 from .worker import improve  # noqa: E402
@@ -63,6 +64,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         give_back_large_blocks()
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
+        PEERS.open_folder(server.cfg.uid, server.cfg.gid)
         tell_warnings(settings)
         shared.tell_notes()
         shared.forget_gauges(os.getpid())  # it is no worker, though it may have loaded the application
@@ -74,6 +76,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             # Or workers would be forked with the application of the start, and its settings. One that is not ours is
             # made of modules that are imported already, so it stays as it is.
             server.app.callable = None
+            PEERS.forget_sources()
 
     def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - as it is called
         try:
@@ -89,12 +92,16 @@ def configuration(settings: Settings) -> dict[str, Any]:
         improve(worker)
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
+        PEERS.listen()
         # Ctrl-C reaches the master too, which stops its workers in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if settings.max_blocking_time:
             Watchdog(settings.max_blocking_time, metrics.note_held_up).start()
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
+
+    def on_exit(server: Any) -> None:  # noqa: ARG001
+        PEERS.remove_folder()
 
     shared.share()
     context = current_context()
@@ -121,6 +128,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "on_reload": on_reload,
         "post_worker_init": post_worker_init,
         "child_exit": child_exit,
+        "on_exit": on_exit,
         # That there is a file is what has gunicorn serve TLS; both were read with the settings.
         "certfile": str(settings.tls_certificate) if context else None,
         "keyfile": str(settings.tls_key) if context else None,

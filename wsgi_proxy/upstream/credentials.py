@@ -208,6 +208,11 @@ class Credentials:
                 reasons[credential.name] = f"rests for {rest.until - now:.0f} s more, for {rest.fault.value}"
         return reasons
 
+    def rests_of(self, credential: Credential) -> list[tuple[Scope, Rest]]:
+        """Return the rests of a credential that are not over, and those of its upstream as a whole."""
+        running = self._cooldowns.running(self.clock())
+        return [(scope, rest) for scope, rest in running if scope.name in (credential.name, credential.upstream.name)]
+
     def _serving(self, model: str, only: Credential | None) -> list[Credential]:
         return [found for found in ([only] if only else self.all) if model in found.upstream.models]
 

@@ -17,7 +17,7 @@ import pytest
 from ..conftest import GunicornProcess, ProxyProcess, UpstreamProcess
 from ..servers import ScriptedUpstream, chunked
 from ..status import converse, get, look, until
-from .test_workers import LEGACY, OURS
+from .test_workers import CONFIGURATION, LEGACY, OURS
 from .wire import RawClient, completed, create, event
 
 HOSTILE = "</script><script>alert(1)</script>\u202e\x1b[31m"
@@ -231,5 +231,23 @@ def test_a_mount_in_another_application_has_it_below_its_prefix(upstream: Upstre
     server = GunicornProcess(tmp_path, "-k", OURS, "without:app", env={"WSGI_PROXY_UPSTREAM": upstream.url})
     try:
         assert 404 == get(f"{url.rpartition(':')[0]}:{server.ws_url.split(':')[2].split('/')[0]}/ai/status").status
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("application", ["wsgi_proxy.gateway.app:create_app()", "legacy:app"])
+def test_workers_of_a_preloaded_application_ask_each_other_after_a_reload(
+    application: str, upstream: UpstreamProcess, tmp_path: Path
+) -> None:
+    """Whether the master makes it anew, as it does ours, or keeps what it has."""
+    call = "create_blueprint(status=True)"
+    (tmp_path / "legacy.py").write_text(LEGACY.format(prefix="").replace("create_blueprint()", call))
+    options = ("-c", CONFIGURATION, "--preload", "--workers", "2", application)
+    server = GunicornProcess(tmp_path, *options, env={"WSGI_PROXY_UPSTREAM": upstream.url})
+    try:
+        root = server.ws_url.replace("ws", "http", 1).removesuffix("/v1/responses")
+        before = until(lambda: _pids(root, 2))
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: (pids := _pids(root, 2)) and not pids & before)
     finally:
         server.stop()

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import gevent
 import msgspec
-from gevent.lock import BoundedSemaphore
 
 from .. import __version__
 from ..errors import TimelineError
-from ..observe import metrics
 from ..observe.account import Account, account_of
 from ..observe.observer import Observer
 from ..observe.recorded import recorded_account
@@ -40,17 +38,13 @@ from ..upstream.credentials import Credentials
 from .care import CARE
 from .drain import DRAIN
 from .memory import Memory
+from .metrics import totals
 from .peers import PEERS
 
 log = logging.getLogger(__name__)
 
 # After so many lines of a file the other greenlets have their turn.
 LINES_AT_ONCE = 32
-
-# Reading what all workers have counted takes a thread of gevent's pool, which has few.
-_reading = BoundedSemaphore(1)
-
-Totals = Callable[[], Mapping[str, int]]
 
 
 class Pulse(Series):
@@ -73,7 +67,6 @@ class Board:
     Args:
         observer, pulse, memory, credentials: Of this worker.
         folder: Where timelines are; None if there are none.
-        totals: Returns counts since the server began.
     """
 
     def __init__(
@@ -84,15 +77,13 @@ class Board:
         memory: Memory,
         credentials: Credentials,
         folder: Path | None = None,
-        totals: Totals = metrics.totals,
     ) -> None:
         self._observer = observer
         self._pulse = pulse
         self._memory = memory
         self._credentials = credentials
-        self._totals = totals
         self._since = time.time()
-        self._number = PEERS.add_source(self._answer)
+        self._number = PEERS.add_source(self)
         self.folder = folder
 
     def overview(self, wish: Wish) -> Overview:
@@ -157,7 +148,7 @@ class Board:
             account=account_of(session, os.getpid()) if session else None,
         )
 
-    def _answer(self, question: bytes) -> bytes:
+    def answer(self, question: bytes) -> bytes:
         """Answer another worker; it hears nothing if it does not ask as this version does."""
         try:
             wish = msgspec.json.decode(question, type=Wish)
@@ -177,8 +168,7 @@ class Board:
 
     def _counted(self) -> dict[str, int] | None:
         try:
-            with _reading:
-                return dict(gevent.get_hub().threadpool.apply(self._totals))
+            return totals()
         except Exception:
             log.exception("the counts since the start cannot be shown because of a bug")
             return None

@@ -16,8 +16,10 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import gevent
 from gevent import socket
@@ -36,7 +38,12 @@ DEAD = b""
 # Those that are answered at the same time.
 ASKERS = 32
 
-Answer = Callable[[bytes], bytes]
+
+class Source(Protocol):
+    """What knows something that others may ask for."""
+
+    def answer(self, question: bytes) -> bytes:
+        """Answer; nothing if the question is not understood."""
 
 
 class Peers:
@@ -49,7 +56,7 @@ class Peers:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
-        self._sources: list[Answer] = []
+        self._sources: list[weakref.ref[Source]] = []  # of applications, which a master may make anew
         self._server: StreamServer | None = None
 
     def open_folder(self, uid: int, gid: int) -> None:
@@ -75,19 +82,10 @@ class Peers:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
 
-    def add_source(self, answer: Answer) -> int:
-        """
-        Have questions answered, and return the number with which others ask for that.
-
-        Args:
-            answer: Called with a question, for each one who asks.
-        """
-        self._sources.append(answer)
+    def add_source(self, source: Source) -> int:
+        """Have questions answered as long as the source is there; return the number with which others ask for it."""
+        self._sources.append(weakref.ref(source))
         return len(self._sources) - 1
-
-    def forget_sources(self) -> None:
-        """Forget all, in a master that makes its application anew."""
-        self._sources.clear()
 
     def listen(self) -> None:
         """Answer the others, in a worker."""
@@ -159,8 +157,9 @@ class Peers:
                     return
                 received += piece
             number, _, question = received.strip().partition(b" ")
-            if number.isdigit() and int(number) < len(self._sources):
-                asker.sendall(self._sources[int(number)](question))
+            source = self._sources[int(number)]() if number.isdigit() and int(number) < len(self._sources) else None
+            if source:
+                asker.sendall(source.answer(question))
 
 
 PEERS = Peers()

@@ -76,7 +76,6 @@ def configuration(settings: Settings) -> dict[str, Any]:
             # Or workers would be forked with the application of the start, and its settings. One that is not ours is
             # made of modules that are imported already, so it stays as it is.
             server.app.callable = None
-            PEERS.forget_sources()
 
     def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - as it is called
         try:

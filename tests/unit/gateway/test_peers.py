@@ -18,6 +18,16 @@ from wsgi_proxy.gateway import peers
 from wsgi_proxy.gateway.peers import Peers
 
 
+class Told:
+    """A source that says one thing before what it was asked."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+
+    def answer(self, question: bytes) -> bytes:
+        return self._words + question
+
+
 @pytest.fixture
 def asker() -> Iterator[Peers]:
     """This process, as one worker among others."""
@@ -79,14 +89,16 @@ def test_where_no_folder_can_be_made_a_worker_is_alone(
 
 
 def test_a_worker_answers_by_the_source_that_is_asked_for(asker: Peers) -> None:
-    """There may be several applications in one process."""
-    sources = [asker.add_source(lambda question, n=n: b"%d:%b" % (n, question)) for n in range(2)]
+    """There may be several applications in one process; one that is there no more says nothing."""
+    kept = [Told(b"0:"), Told(b"1:"), Told(b"2:")]
+    sources = [asker.add_source(source) for source in kept]
+    del kept[2]
     other = Peers()
     asker.listen()
     assert asker.folder
     (asker.folder / str(os.getpid())).rename(asker.folder / "1")
     other.folder = asker.folder
-    assert [{1: b"0:hello"}, {1: b"1:hello"}] == [other.ask(source, b"hello") for source in sources]
+    assert [{1: b"0:hello"}, {1: b"1:hello"}, {1: None}] == [other.ask(source, b"hello") for source in sources]
     assert {1: None} == other.ask(7, b"hello")
 
 

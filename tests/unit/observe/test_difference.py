@@ -39,6 +39,13 @@ def test_what_the_transcript_put_before_the_clients_items_is_counted() -> None:
     assert ['{\n  "n": 1\n}', '{\n  "n": 2\n}'] == [text.text for text in found.earlier]
 
 
+def test_an_item_that_was_put_in_is_found_wherever_it_is() -> None:
+    """It need not stand before the client's."""
+    found = difference(b'{"input":[1]}', b'{"input":[1,2]}')
+    assert found
+    assert (["2"], ["same"]) == ([text.text for text in found.earlier], [part.mark for part in found.items])
+
+
 def test_items_that_were_changed_or_taken_away_are_told() -> None:
     """By their place among those that the client sent."""
     found = difference(b'{"input":[{"id":"x","n":1},2,3]}', b'{"input":[0,{"n":1},3]}')

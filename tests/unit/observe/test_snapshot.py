@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
 from wsgi_proxy.errors import RequestError, UpstreamError
+from wsgi_proxy.observe.account import Account, EventRun, EventView, Exchange, RequestView
+from wsgi_proxy.observe.difference import Difference, Part, Text
 from wsgi_proxy.observe.observer import Observer
 from wsgi_proxy.observe.series import Second
 from wsgi_proxy.observe.session_trace import HTTP
@@ -21,7 +25,7 @@ from wsgi_proxy.observe.snapshot import (
     overview,
     websockets_in,
 )
-from wsgi_proxy.observe.views import TurnView
+from wsgi_proxy.observe.views import AttemptView, SessionView, TurnView
 
 from .traces import Work, ask, begin
 
@@ -140,3 +144,14 @@ def test_a_snapshot_comes_back_from_json_as_it_was(observer: Observer) -> None:
     seconds = [Second(1, waits={-3: 4})]
     sent = msgspec.structs.replace(snapshot(1), running=running, turns=turns, recent=recent, seconds=seconds)
     assert sent == msgspec.json.decode(msgspec.json.encode(sent), type=Snapshot)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Overview, Snapshot, CredentialView, RestView, TurnView, SessionView, AttemptView, Account, Exchange, RequestView,
+     EventRun, EventView, Difference, Part, Text, Wish, Second],
+)  # fmt: skip
+def test_every_field_of_the_json_is_explained(kind: type[msgspec.Struct]) -> None:
+    """In the docstring of its record, by its name."""
+    words = set(re.findall(r"\w+", kind.__doc__ or ""))
+    assert set() == {field.encode_name for field in msgspec.structs.fields(kind)} - words

@@ -68,7 +68,7 @@ class Load:
 
     def holds(self) -> Figures:
         """Return how long pings waited."""
-        return percentiles("hold", self.probe.waits) if self.probe else {}
+        return percentiles("hold", [*self.probe.waits, *self.probe.waiting()]) if self.probe else {}
 
 
 class Probe:
@@ -85,6 +85,10 @@ class Probe:
         if self._asked is None and now >= self._due and self.peer and self.peer.ready:
             self._asked, self._due = now, now + PROBE_SECONDS
             self.peer.send(ASK)
+
+    def waiting(self) -> list[float]:
+        """Return how long an answer has been owed, if one is; or a loop that is held all the time would look free."""
+        return [] if self._asked is None else [time.monotonic() - self._asked]
 
     def receive(self, peer: Peer, data: bytes) -> None:
         """Take an answer."""

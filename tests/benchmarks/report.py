@@ -74,7 +74,7 @@ def worded(value: float | None, scale: float = 1.0) -> str:
 def worded_point(workload: Workload, point: int) -> str:
     if workload.axis != "bytes":
         return workload.labels.get(point, f"{point:,}")
-    return f"{point // 2**20} MiB" if point >= 2**20 else f"{point // 2**10} KiB"
+    return "0" if not point else f"{point // 2**20} MiB" if point >= 2**20 else f"{point // 2**10} KiB"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

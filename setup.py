@@ -46,6 +46,7 @@ setup(
         "gunicorn>=27.0",
         "msgspec>=0.19",
         "packaging>=24.0",  # gunicorn imports it without requiring it
+        "prometheus-client>=0.22",
         "requests>=2.32",
         "ujson>=5.10",
         "urllib3>=2.2",
@@ -59,6 +60,7 @@ setup(
             "mypy>=1.15",
             "openai>=3.54",
             "openai-agents>=0.24",
+            "promql-parser>=0.5",  # checks the queries of the dashboard
             "pytest>=8.3",
             "ruff>=0.17",
             "trustme>=1.2",

@@ -18,15 +18,21 @@ Imports point down only; a test walks them.
     requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
     a turn, and which one next if it fails.
 `observe`
-    What can be seen of sessions and turns: traces, log lines. Decides nothing.
+    What can be seen of sessions and turns: traces, log lines, timelines, metrics. Decides nothing.
 `protocol`
     Pure. Bytes in, bytes out: messages, transcripts, server-sent events, turns, sessions, what a failure means.
 `settings`, `errors`
     The tables of settings, and how their values are read; one tree of exceptions. Everything may import them.
 `deployment`
-    Files for systemd, nginx, HAProxy and logrotate, made from the settings. Nothing imports it but `cli`.
+    Files for systemd, nginx, HAProxy, logrotate and Grafana, made from the settings. Nothing imports it but `cli`.
 `demo`
-    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`.
+    An upstream, a conversation and a terminal client to try the proxy with. Nothing imports it but `cli`, `replay`, and
+    `doctor` what clients are told.
+`doctor`
+    Asks an upstream, and a server of ours, step by step what they can do. Nothing imports it but `cli`.
+`replay`
+    What can be done again with a timeline: the client's messages sent, the upstreams' answers served. Nothing imports
+    it but `cli`.
 
 The life of a turn
 ------------------
@@ -59,12 +65,16 @@ event, payload, terminal event
     One Responses event; its raw bytes; the event that ends a turn.
 credential, pinned
     A named upstream identity, which is one key of one upstream; the one that had the session's last turn.
+timeline, recording
+    A file of all that happened in a session; the session put together from it again.
 rest, cooldown
     A time in which a credential gets no turns because of a failure.
 incremental input
     Only the new items plus `previous_response_id`.
 prewarm
     A `generate: false` turn, answered locally.
+timeline
+    The file in which all is that was sent in one session; a journal writes it while it happens.
 dialect
     v2 (standard) or v1 (reference): which rules a client expects.
 """

@@ -19,6 +19,7 @@ The exceptions of this project.
   * `Bug` 500: the proxy itself is at fault.
 
 * `SettingsError`: a setting is not acceptable; raised at start only.
+* `TimelineError`: a file is no timeline; raised by commands that read some.
 * `ConnectionLost`: the client's transport is gone; nobody is left to be answered.
 """
 
@@ -194,6 +195,10 @@ class Bug(ProxyError):
 
 class SettingsError(ProxyError):
     """A setting is not acceptable."""
+
+
+class TimelineError(ProxyError):
+    """A file is no timeline, or cannot be read."""
 
 
 class ConnectionLost(ProxyError):

@@ -17,5 +17,6 @@ What the proxy costs, measured so that anybody can repeat it.
 | `measure` | CPU time and memory of processes, percentiles, medians |
 | `bench` | runs the table: every subject in turn, again and again |
 | `report` | the table for people, the JSON for programs |
+| `timeline` | a program of its own: what timelines cost, more closely than the workload of that name |
 | `curves`, `svg` | the figures, and how they are drawn |
 """

@@ -39,10 +39,13 @@ def cells(workload: Workload, rows: Sequence[Result]) -> Iterator[list[str]]:
     by_place = {(row.point, row.subject): row.median for row in rows}
     main = workload.columns[0]
     against = [subject.name for subject in workload.against]
+    base = [] if workload.base is None else [workload.base]
+    compared = main.title.rpartition(" ")[0] or main.title  # without its unit
     yield [
         workload.axis,
         "",
-        *(f"{main.title.rpartition(' ')[0] or main.title} / {name}" for name in against),
+        *(f"{compared} / {worded_point(workload, point)}" for point in base),
+        *(f"{compared} / {name}" for name in against),
         *(column.title for column in workload.columns),
     ]
     for row in sorted(rows, key=lambda row: (row.point, [*SUBJECTS].index(row.subject))):
@@ -53,6 +56,7 @@ def cells(workload: Workload, rows: Sequence[Result]) -> Iterator[list[str]]:
         yield [
             worded_point(workload, row.point),
             row.subject + (LIMITED if row.limit == "load" else ""),
+            *(ratio(own, by_place.get((point, row.subject), {}).get(main.figure)) for point in base),
             *(ratio(own, other) if name != row.subject else "" for name, other in zip(against, others, strict=True)),
             *(worded(row.median.get(column.figure), column.scale) for column in workload.columns),
         ]

@@ -41,6 +41,7 @@ class Workload:
         job: Returns what the client does at a point; see `loads`.
         columns: What is told; the first is what subjects are compared by.
         against: Whom the others are compared with.
+        base: The point that others of the same subject are compared with, too; None if points cannot be compared.
         subjects: Who is measured.
         seconds: How long, each time.
         most: The largest point of a subject that would take too long.
@@ -58,6 +59,7 @@ class Workload:
     job: Callable[[int], Job]
     columns: tuple[Column, ...]
     against: tuple[Subject, ...] = (NAIVE, DIRECT)
+    base: int | None = None
     subjects: tuple[Subject, ...] = EVERYBODY
     seconds: float = 2.0
     most: Mapping[Subject, int] = field(default_factory=dict)

@@ -63,6 +63,17 @@ def disturbance(size: int) -> list[Job]:
     return [{"load": "transcript", "seconds": 1e6, **job} for job in jobs] if size else []
 
 
+def timeline(mode: int) -> Job:
+    return {"load": "turns", "sessions": 4, "plan": Plan(deltas=1000).model}
+
+
+TIMELINES = {
+    0: ("off", {"WSGI_PROXY_TIMELINE": "off"}),
+    1: ("errors", {"WSGI_PROXY_TIMELINE": "errors"}),
+    2: ("preview", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "preview"}),
+    3: ("full", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "full"}),
+}
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -206,6 +217,20 @@ WORKLOADS = {
             against=(RELAY, NAIVE),
             beside=disturbance,
             seconds=4.0,
+        ),
+        Workload(
+            "timeline",
+            "turns of 1,008 events, each in a chunk of its own, with timelines that are written",
+            "timeline",
+            (*TIMELINES,),
+            (0, 3),
+            timeline,
+            (CPU_EVENT, EVENTS, CPU_TURN),
+            against=(),
+            base=0,
+            labels={mode: name for mode, (name, _) in TIMELINES.items()},
+            subjects=(PROXY,),
+            settings=lambda mode: TIMELINES[mode][1],
         ),
     )
 }

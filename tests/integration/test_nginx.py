@@ -22,6 +22,7 @@ from ..clients.programs import run
 from ..conftest import ProxyProcess, UpstreamProcess, free_port
 from ..servers import ScriptedUpstream, chunked, sized
 from ..unit.deployment.printing import printed, program
+from .diagnosis import diagnosed
 from .test_client_tls import Identity, issue, open_socket
 from .wire import PING, PONG, TEXT, RawClient, completed, create, event, frame
 
@@ -349,3 +350,21 @@ def test_silence_is_cut_without_them(
         assert ([-1], [-1]) == (idle_heard, silent_heard)
     assert 2 == len(re.findall(r"upstream timed out .* while proxying upgraded connection", server.log()))
     assert scripted.next_request().left.wait(SECONDS)
+
+
+def test_doctor(
+    upstream: UpstreamProcess,
+    start_proxy: Callable[..., ProxyProcess],
+    start_nginx: Callable[..., Nginx],
+    identity: Identity,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`wsgi-proxy doctor` sees that WebSocket comes through, over TLS with a certificate of one's own, and stays."""
+    nginx = start_nginx(start_proxy(upstream.url, "--ping-interval", "200ms", env=KEYS))
+    unknown = diagnosed(upstream.url, server=nginx.ws_url, proxy_key=KEY)
+    monkeypatch.setenv("SSL_CERT_FILE", str(identity.authority))
+    trusted = diagnosed(upstream.url, server=nginx.ws_url, proxy_key=KEY)
+
+    assert "its certificate is not trusted" in unknown.server[0].result.says
+    assert "SSL_CERT_FILE=FILE" in unknown.server[0].result.do
+    assert ["ok"] * 4 == [str(outcome.result.level) for outcome in trusted.server]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from websockets.sync.connection import Connection
@@ -21,7 +22,7 @@ from wsgi_proxy.demo.client import describe_error, open_connection, receive_turn
 from wsgi_proxy.demo.configurations import CONFIGURATIONS, print_client_configurations
 from wsgi_proxy.demo.conversation import run_conversation
 from wsgi_proxy.demo.process import websocket_url
-from wsgi_proxy.demo.screen import Screen, TurnFailed
+from wsgi_proxy.demo.screen import Screen, TurnFailed, Waiting
 from wsgi_proxy.demo.upstream import UpstreamOptions, create_upstream
 from wsgi_proxy.errors import ConnectionLost, ProxyError
 
@@ -322,6 +323,57 @@ class TestScreen:
         """A row of events without a terminal one is a failure."""
         with pytest.raises(TurnFailed, match="without a terminal event"):
             Screen().show([])
+
+
+class TestWaiting:
+    OPENING = ({"type": "keepalive"}, {"type": "response.created"})
+    DELTA: ClassVar[Json] = {"type": "response.output_text.delta", "item_id": "m", "delta": "Hi"}
+
+    def wait(self, capsys: pytest.CaptureFixture[str], *events: Json) -> list[str]:
+        """Return what has been printed when each of some events has come, a while after the one before it."""
+        waiting = Waiting()
+        printed = []
+        for _ in waiting.until_output(events):
+            printed.append(plain(capsys.readouterr().out))
+            waiting.tick()
+        return [*printed, plain(capsys.readouterr().out)]
+
+    def test_terminal(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a terminal the time is shown while a response is only opened, and is gone before the first text."""
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        shown = "\rwaiting, 0 s"
+        gone = f"\r{' ' * 12}\r"
+
+        assert ["", shown, shown + gone, ""] == self.wait(capsys, *self.OPENING, self.DELTA)
+        assert ["", shown + gone] == self.wait(capsys, self.OPENING[0])
+
+    def test_pipe(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Into a pipe goes nothing but the answer."""
+        assert ["", "", "", ""] == self.wait(capsys, *self.OPENING, self.DELTA)
+
+    def test_chat(self, proxy: SmallProxy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The chat shows it while the proxy sends nothing, and then the answer on the same line."""
+        ticked = threading.Event()
+        tick = Waiting.tick
+
+        def noted(waiting: Waiting) -> None:
+            tick(waiting)
+            ticked.set()
+
+        monkeypatch.setattr(Waiting, "tick", noted)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        proxy.spoil = lambda request: request if ticked.wait(10.0) else {}
+        chatter = chat._Chat(proxy.url, "demo", None)
+        chatter.say("hello")
+        chatter.disconnect()
+
+        said = plain(capsys.readouterr().out)
+        assert re.fullmatch(r"(\rwaiting, \d+ s)+\r +\rYou said: \"hello\" \(turn 1, 1 input items\)\.\n", said)
+
+
+def plain(text: str) -> str:
+    """Return a text without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 class TestClient:

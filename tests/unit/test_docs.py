@@ -12,6 +12,7 @@ import click
 import pytest
 
 from wsgi_proxy import cli
+from wsgi_proxy.observe.metrics import metrics_table_markdown
 from wsgi_proxy.settings import SETTINGS, settings_table_markdown
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,6 +50,15 @@ def test_settings_table() -> None:
 
     assert found is not None
     assert settings_table_markdown() == found[1].strip()
+
+
+def test_metrics_table() -> None:
+    """The table of metrics of README.md is that of `python -m wsgi_proxy.observe.metrics --markdown`."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"<!-- metrics:begin -->\n(.*?)\n<!-- metrics:end -->", readme, re.DOTALL)
+
+    assert found is not None
+    assert metrics_table_markdown() == found[1].strip()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

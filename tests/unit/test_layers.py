@@ -23,7 +23,9 @@ ALLOWED = {
     "gateway": {"observe", "upstream", "protocol", "settings", "errors"},
     "deployment": {"settings", "errors"},
     "demo": {"upstream", "protocol", "settings", "errors"},
-    "cli": {"demo", "deployment", "gateway", "settings", "errors"},
+    "doctor": {"demo", "upstream", "protocol", "settings", "errors"},
+    "replay": {"demo", "observe", "protocol", "settings", "errors"},
+    "cli": {"doctor", "replay", "demo", "deployment", "gateway", "observe", "settings", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -91,6 +93,13 @@ def test_the_protocol_does_no_io(path: Path) -> None:
     """Clocks, ids and bytes are handed in."""
     found = set(imports_of(path)) - PURE_PARTS
     assert set() == {name for name in found if name.split(".")[0] in IO}
+
+
+def test_the_doctor_borrows_one_thing_from_the_demo() -> None:
+    """What clients are told is the same there; everything else is to try the proxy with."""
+    names = {name for path in (PACKAGE / "doctor").glob("*.py") for name in imports_of(path)}
+    borrowed = {name.split(".")[2] for name in names if name.startswith("wsgi_proxy.demo")}
+    assert {"configurations"} == borrowed
 
 
 def test_the_walk_finds_imports() -> None:

@@ -17,6 +17,7 @@ from wsgi_proxy.settings.models import MODELS, PATTERNS, Models
 from wsgi_proxy.settings.networks import EVERY_NETWORK, LOOPBACK, NETWORKS
 from wsgi_proxy.settings.table import UPSTREAM_NAME
 from wsgi_proxy.settings.values import (
+    AGE,
     BASE_URL,
     BIND,
     CERTIFICATES,
@@ -60,6 +61,11 @@ ACCEPTED = [
     (DURATION, "10min", 600.0),
     (DURATION, "1ms", 0.001),
     (DURATION, "24h", 86400.0),
+    (AGE, "7d", 604800.0),
+    (AGE, "1.5d", 129600.0),
+    (AGE, "1ms", 0.001),
+    (AGE, "3650d", 315360000.0),
+    (AGE, 0, 0.0),
     (whole(0, 5), 0, 0),
     (whole(0, 5), " 5 ", 5),
     (choice("auto", "v1"), "V1", "v1"),
@@ -108,6 +114,7 @@ REFUSED = [
     *[(SIZE, value) for value in (float("nan"), float("inf"), "1.0001KiB")],
     *[(DURATION, value) for value in (0, "0", 0.0009, 86400.5, "25h", "1d", -1, float("nan"), float("inf"), True, "s")],
     (DURATION, 10**400),
+    *[(AGE, value) for value in ("0.0009s", "3651d", 315360001, "1w", "d", -1, float("nan"), float("inf"), 10**400)],
     *[(whole(0, 5), value) for value in (-1, 6, 1.0, "1.0", True, "five", "5 turns", "", None)],
     *[(choice("auto", "v1"), value) for value in ("v3", "", 1, None)],
     *[(BIND, value) for value in ("8765", ":8765", "host:", "host:x", "host:65536", "::1:80", "[::g]:80", 8765)],
@@ -283,6 +290,9 @@ def test_parse_bool(text: str, expected: bool | None) -> None:
         (DURATION, 90.0, "90s"),
         (DURATION, 0.001, "0.001s"),
         (DURATION, 86400.0, "24h"),
+        (AGE, 604800.0, "7d"),
+        (AGE, 90000.0, "25h"),
+        (AGE, 0.0, "0s"),
         (DURATION, 0.25, "0.25s"),
         (whole(1), 3, "3"),
         (PROXY_URL, "http://user:secret@proxy:3128", "http://***@proxy:3128"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import keys, printing, serving, trying
+from . import keys, looking, printing, replaying, serving, trying
+from .doctor import doctor
 from .group import Commands
 
 
@@ -32,7 +33,10 @@ for command in (
     trying.demo,
     trying.upstream,
     trying.chat,
+    replaying.replay,
     serving.settings,
+    doctor,
+    looking.timeline,
     keys.keys,
     printing.print_files,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,21 @@ class Commands(click.Group):
         except ProxyError as exc:
             click.echo(f"wsgi-proxy: {exc}", err=True)
             sys.exit(2 if isinstance(exc, SettingsError) else 1)
+
+
+class Factor(click.FloatRange):
+    """A number from 0 that is finite."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+FACTOR = Factor(min=0)
 
 
 def config_option(command: Command) -> Command:

@@ -15,13 +15,14 @@ from .group import Command, Commands, config_option
 @click.group("print", cls=Commands)
 def print_files() -> None:
     """
-    Print files for systemd, nginx, HAProxy and logrotate, made from the settings.
+    Print files for systemd, nginx, HAProxy, logrotate and Grafana, made from the settings.
 
     \b
     wsgi-proxy print systemd --config /etc/wsgi-proxy/wsgi-proxy.toml > /etc/systemd/system/wsgi-proxy.service
     wsgi-proxy print nginx --server-name proxy.example > /etc/nginx/conf.d/wsgi-proxy.conf
     wsgi-proxy print haproxy --backend 10.0.0.7:8765 --backend 10.0.0.8:8765 >> /etc/haproxy/haproxy.cfg
     wsgi-proxy print logrotate > /etc/logrotate.d/wsgi-proxy
+    wsgi-proxy print grafana > wsgi-proxy.json
 
     Each begins with where to put it, and how to enable it. Print them again when the settings have changed.
     """
@@ -92,3 +93,25 @@ def print_logrotate(log: str, pid: str) -> None:
     from ..deployment.logrotate import rotation
 
     click.echo(rotation(log=log, pid=pid), nl=False)
+
+
+@print_files.command("grafana")
+def print_grafana() -> None:
+    """
+    Print a dashboard of the metrics that the proxy tells at /metrics.
+
+    \b
+    wsgi-proxy print grafana > wsgi-proxy.json
+
+    Import the file in Grafana under Dashboards, New, Import, or put it into a folder of its provisioning. Prometheus
+    has to scrape /metrics, with the admin key as a bearer token if it runs on another machine:
+
+    \b
+    scrape_configs:
+      - job_name: wsgi-proxy
+        authorization: { credentials_file: /etc/prometheus/wsgi-proxy.key }
+        static_configs: [{ targets: ["10.0.0.7:8765"] }]
+    """
+    from ..deployment.grafana import dashboard
+
+    click.echo(dashboard(), nl=False)

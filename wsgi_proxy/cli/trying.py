@@ -7,14 +7,19 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..demo.modes import MODES
+from ..errors import SettingsError, TimelineError
 from ..settings import BY_NAME, CONFIG_VARIABLE, SETTINGS, Given
+from .group import FACTOR
 
 DEMO_BIND = "127.0.0.1:8765"
+PROXY_URL = f"ws://{DEMO_BIND}/v1/responses"
 MODES_HELP = "Modes:\n\n\b\n" + "\n".join(f"  {name:<13} {meaning}" for name, meaning in MODES.items())
 
 
@@ -69,34 +74,86 @@ def wait_for_interrupt() -> None:
 @click.option("--api-key", metavar="KEY", help="Refuse requests without this bearer token.")
 @click.option("--model", default="demo", show_default=True, metavar="NAME", help="The model to list; any is accepted.")
 @click.option("--text-tokens", default=0, metavar="N", help="Words that a text answer has at least.")
-def upstream(bind: str, delay: float, **options: Any) -> None:
+@click.option(
+    "--from",
+    "recorded",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Give the answers recorded in a timeline, or in a directory of them.",
+)
+@click.option("--session", metavar="ID", help="With --from: only those of a session.")
+@click.option(
+    "--speed",
+    type=FACTOR,
+    default=0.0,
+    show_default=True,
+    metavar="X",
+    help="With --from: how many times as fast as recorded; 0 as fast as possible.",
+)
+@click.pass_context
+def upstream(
+    ctx: click.Context,
+    /,
+    bind: str,
+    delay: float,
+    recorded: Path | None,
+    session: str | None,
+    speed: float,
+    **options: Any,
+) -> None:
     """
     Run the embedded upstream alone: the Responses API over HTTP, without a model and without memory.
 
     \b
     wsgi-proxy upstream --delay 50
     wsgi-proxy upstream --mode failed
+    wsgi-proxy upstream --from timelines/20261124T201501Z-1c9e.jsonl
     curl http://127.0.0.1:8766/v1/responses -H 'content-type: application/json' \\
          -d '{"model": "demo", "input": "hello", "stream": true}'
 
     A model such as demo:failed chooses the mode of one request. GET /v1/requests shows what was received.
+
+    With --from it answers as the upstreams did while the timeline was written, faults included, so that what happened
+    then happens again without them. A request gets the answer to the recorded one with the same body, or else the next
+    one that is left; DELETE /v1/requests begins anew. Send the client's messages again with wsgi-proxy replay.
     """
+    _refuse_together(ctx, recorded)
     from gevent import monkey
 
     monkey.patch_all()
-    from ..demo.upstream import UpstreamOptions, serve_upstream
+    from ..demo.upstream import UpstreamOptions, create_upstream, serve_upstream
 
+    answers = ""
+    if recorded:
+        from ..replay.upstream import recorded_upstream
+
+        try:
+            app, count = recorded_upstream(recorded, session, speed)
+        except TimelineError as exc:
+            raise SettingsError(str(exc)) from exc
+        answers = f" ({count} recorded answers)"
+    else:
+        app = create_upstream(UpstreamOptions(delay_ms=delay, **options))
     host, _, port = BY_NAME["bind"].read(Given(bind, "option --bind")).rpartition(":")
     serve_upstream(
         host.strip("[]"),
         int(port),
-        UpstreamOptions(delay_ms=delay, **options),
-        ready=lambda url: click.echo(f"upstream ready: {url}"),
+        app,
+        ready=lambda url: click.echo(f"upstream ready: {url}{answers}"),
     )
 
 
+def _refuse_together(ctx: click.Context, recorded: Path | None) -> None:
+    """Refuse options of which one would not be heeded."""
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    useless = given - {"bind", "recorded", "session", "speed"} if recorded else given & {"session", "speed"}
+    if useless:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
+        raise SettingsError(f"{options} does nothing {'with' if recorded else 'without'} --from; leave it out.")
+
+
 @click.command()
-@click.option("--url", default="ws://127.0.0.1:8765/v1/responses", show_default=True, help="The proxy's WebSocket.")
+@click.option("--url", default=PROXY_URL, show_default=True, help="The proxy's WebSocket.")
 @click.option("--model", default="demo", show_default=True, help="Model to ask for.")
 @click.option("--key", envvar="OPENAI_API_KEY", show_envvar=True, help="Bearer token to send.")
 def chat(url: str, model: str, key: str | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -16,7 +18,19 @@ from flask import Response, request
 
 from ..errors import kind_of
 from .events import Stamp, completed, failed, incomplete
-from .modes import SLOW_DELAY_MS, SLOW_SECONDS, Act, Mode, Steps, check_status, dumps, mode_of_model, parse_mode, steps
+from .modes import (
+    SLOW_DELAY_MS,
+    SLOW_SECONDS,
+    Act,
+    Bare,
+    Mode,
+    Steps,
+    check_status,
+    dumps,
+    mode_of_model,
+    parse_mode,
+    steps,
+)
 from .records import Record
 
 _HANG_SECONDS = 60.0
@@ -73,8 +87,23 @@ def respond(options: UpstreamOptions, record: Record, client: socket.socket | No
         record.finished = True
         return json_response(_final_response(mode, record.body, stamp, options))
     text_tokens, delay = _pace(mode, options)
-    paced = _paced(steps(mode, record.body, stamp, text_tokens), delay, record, client)
-    response = Response(paced, mimetype="text/event-stream", headers={"cache-control": "no-cache"})
+    work = steps(mode, record.body, stamp, text_tokens)
+    response = streamed(work, record, client, delay)
+    response.headers["cache-control"] = "no-cache"
+    return response
+
+
+def streamed(work: Steps, record: Record, client: socket.socket | None, delay: float = 0.0) -> Response:
+    """
+    Return an answer that is written step by step, status line and headers with the first bytes.
+
+    Args:
+        work: The steps.
+        record: Of the request; how it went is noted there.
+        client: As for `respond`.
+        delay: Seconds before each step after the first.
+    """
+    response = Response(_paced(work, delay, record, client), mimetype="text/event-stream")
     response.call_on_close(lambda: _note_departure(record))
     return response
 
@@ -155,16 +184,35 @@ def _paced(work: Steps, delay: float, record: Record, client: socket.socket | No
                 while not _leaves(client, _HANG_SECONDS):
                     pass
                 return
-            case Act.CUT:
+            case Act():
                 record.finished = True
-                if client is not None:
-                    with suppress(OSError):  # the client was faster
-                        client.shutdown(socket.SHUT_RDWR)
+                _end(client, step)
                 return
+            case float():
+                if _leaves(client, step):
+                    return
+            case Bare():
+                _write(client, step)
             case bytes():
                 yield step
                 record.events += 1
     record.finished = True
+
+
+def _end(client: socket.socket | None, how: Act) -> None:
+    if client is None:
+        return
+    if how is Act.RESET:
+        # With a linger time of zero the kernel sends a reset when the server, told of an error, closes the connection.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionResetError(errno.ECONNRESET, "reset on purpose")
+    with suppress(OSError):  # the client was faster
+        client.shutdown(socket.SHUT_RDWR)
+
+
+def _write(client: socket.socket | None, raw: bytes) -> None:
+    if client is not None:
+        client.sendall(raw)
 
 
 def _leaves(client: socket.socket | None, seconds: float) -> bool:

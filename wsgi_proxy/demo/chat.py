@@ -16,7 +16,7 @@ from websockets.sync.connection import Connection
 
 from ..errors import ConnectionLost, ProxyError
 from .client import encode, open_connection, receive_turn, send
-from .screen import Screen, TurnFailed
+from .screen import Screen, TurnFailed, Waiting
 from .script import Json
 
 GREETING = "Ctrl-C cancels an answer, Ctrl-D leaves, /new starts over, /tools offers no tools or offers them again."
@@ -176,7 +176,8 @@ class _Chat:
         else:
             message |= {"input": [*self._items, *new]}
         send(connection, encode(message))
-        return screen.show(receive_turn(connection))
+        waiting = Waiting()
+        return screen.show(waiting.until_output(receive_turn(connection, tick=waiting.tick)))
 
 
 def _tool_output(call: Json) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ujson
@@ -33,22 +33,24 @@ _REFUSALS = {
     503: "it is full or about to stop; try again later",
 }
 _CLOSE_SECONDS = 1.0
+_TICK_SECONDS = 0.5
 
 
-def open_connection(url: str, key: str | None = None) -> Connection:
+def open_connection(url: str, key: str | None = None, headers: Mapping[str, str] | None = None) -> Connection:
     """
     Connect to a proxy.
 
     Args:
         url: Such as `ws://127.0.0.1:8765/v1/responses`.
         key: Sent as bearer token; None sends none.
+        headers: Sent, too.
 
     Raises:
         ProxyError: The connection could not be made; the message says what to do.
     """
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    sent = {**(headers or {}), **authorization(key)}
     try:
-        return connect(url, additional_headers=headers, max_size=None, close_timeout=_CLOSE_SECONDS, proxy=None)
+        return connect(url, additional_headers=sent, max_size=None, close_timeout=_CLOSE_SECONDS, proxy=None)
     except ConnectionRefusedError as exc:
         raise ProxyError(
             f"Nothing listens at {url}. Start the proxy first: `wsgi-proxy serve --demo`, or with your own upstream "
@@ -63,14 +65,19 @@ def open_connection(url: str, key: str | None = None) -> Connection:
         raise ProxyError(f"{url} could not be opened as a WebSocket: {exc}.") from exc
 
 
+def authorization(key: str | None) -> dict[str, str]:
+    """Return the header that carries a key; none without one."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
 def encode(message: Json) -> str:
     """Encode a client message as it is sent."""
     return ujson.dumps(message, escape_forward_slashes=False)
 
 
-def send(connection: Connection, text: str) -> None:
+def send(connection: Connection, text: str | bytes) -> None:
     """
-    Send one message.
+    Send one message; bytes go in a binary one.
 
     Raises:
         ConnectionLost: The proxy has closed the connection.
@@ -81,13 +88,31 @@ def send(connection: Connection, text: str) -> None:
         raise ConnectionLost(_how_it_closed(exc)) from exc
 
 
-def receive_turn(connection: Connection, seconds: float | None = None) -> Iterator[Json]:
+def receive(connection: Connection, seconds: float) -> str | bytes | None:
+    """
+    Return the next message; None if none comes in so many seconds.
+
+    Raises:
+        ConnectionLost: The proxy has closed the connection.
+    """
+    try:
+        return connection.recv(seconds)
+    except TimeoutError:
+        return None
+    except ConnectionClosed as exc:
+        raise ConnectionLost(_how_it_closed(exc)) from exc
+
+
+def receive_turn(
+    connection: Connection, seconds: float | None = None, tick: Callable[[], None] = lambda: None
+) -> Iterator[Json]:
     """
     Yield the events of one turn as they arrive, the terminal event last.
 
     Args:
         connection: Where the message was sent.
         seconds: Longest time for the whole turn; None waits as long as it takes.
+        tick: Is called twice a second while nothing comes.
 
     Raises:
         ConnectionLost: The proxy closed the connection before a terminal event.
@@ -95,13 +120,14 @@ def receive_turn(connection: Connection, seconds: float | None = None) -> Iterat
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            event = _event(connection.recv(left))
-        except ConnectionClosed as exc:
-            raise ConnectionLost(_how_it_closed(exc)) from exc
-        except TimeoutError as exc:
-            raise ProxyError(f"The turn did not end within {seconds:g} seconds.") from exc
+        left = _TICK_SECONDS if deadline is None else max(0.0, min(_TICK_SECONDS, deadline - time.monotonic()))
+        text = receive(connection, left)
+        if text is None:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise ProxyError(f"The turn did not end within {seconds:g} seconds.")
+            tick()
+            continue
+        event = _event(text)
         yield event
         if event.get("type") in TERMINAL_EVENTS:
             return

@@ -87,7 +87,9 @@ CONFIGURATIONS: dict[str, str] = {
 }
 
 
-def print_client_configurations(base_url: str, out: TextIO | None = None, model: str = "demo") -> None:
+def print_client_configurations(
+    base_url: str, out: TextIO | None = None, model: str = "demo", heading: str | None = None
+) -> None:
     """
     Print what to give to each client.
 
@@ -95,8 +97,10 @@ def print_client_configurations(base_url: str, out: TextIO | None = None, model:
         base_url: Of the proxy, such as `http://127.0.0.1:8765/v1`.
         out: Where to print, standard output if None; colours only on a terminal.
         model: The model that the clients ask for.
+        heading: What to say first; None for words about a proxy that is running.
     """
-    click.echo("\n" + click.style(f"The proxy serves {base_url}. To use it:", bold=True), file=out)
+    heading = heading or f"The proxy serves {base_url}. To use it:"
+    click.echo("\n" + click.style(heading, bold=True), file=out)
     for client, template in CONFIGURATIONS.items():
         click.echo("\n" + click.style(client, bold=True) + "\n", file=out)
         for line in template.format(base_url=base_url, model=model).splitlines():

@@ -49,6 +49,7 @@ class Act(Enum):
     """What a stream asks of the server beyond writing bytes."""
 
     CUT = "close the TCP connection at once"
+    RESET = "reset the TCP connection"
     HANG = "write nothing until the client leaves"
 
 
@@ -59,7 +60,12 @@ class Mode(NamedTuple):
     number: int | None = None
 
 
-Steps = Iterator[bytes | Act]
+class Bare(bytes):
+    """Bytes for the connection itself, past all that HTTP would add."""
+
+
+# A number is a pause in seconds.
+Steps = Iterator[bytes | Bare | float | Act]
 
 
 def parse_mode(text: str) -> Mode:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+import time
+from collections.abc import Iterable, Iterator
 
 import click
 
 from ..errors import ProxyError
+from ..protocol.turn import is_output
 from .client import describe_error
 from .script import Json, text_of
 
@@ -16,6 +19,39 @@ _REASONING = ("response.reasoning_summary_text.delta", "response.reasoning_text.
 
 class TurnFailed(ProxyError):
     """A turn ended without an answer."""
+
+
+class Waiting:
+    """Says on a terminal for how long there has been no answer, until there is something to show."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._live = sys.stdout.isatty()
+        self._shown = 0
+
+    def tick(self) -> None:
+        """Show how long it has been."""
+        if self._live:
+            text = f"waiting, {time.monotonic() - self._began:.0f} s"
+            click.echo("\r" + click.style(text, dim=True), nl=False)
+            self._shown = len(text)
+
+    def until_output(self, events: Iterable[Json]) -> Iterator[Json]:
+        """Pass events on; from the first that is more than an opening, nothing is shown any more."""
+        try:
+            for event in events:
+                kind = event.get("type")
+                if self._live and kind != "keepalive" and (is_output(kind) or kind == "error"):
+                    self._clear()
+                    self._live = False
+                yield event
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._shown:
+            click.echo("\r" + " " * self._shown + "\r", nl=False)
+        self._shown = 0
 
 
 class Screen:

@@ -15,7 +15,7 @@ Every route exists with and without `/v1`:
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, Flask, Response, request
@@ -25,29 +25,57 @@ from werkzeug.exceptions import HTTPException
 from ..errors import SettingsError
 from .answers import UpstreamOptions, error_response, json_response, respond
 from .modes import MODES
-from .records import Records
+from .records import Record, Records
 
-__all__ = ["MODES", "UpstreamOptions", "create_upstream", "serve_upstream"]
+__all__ = ["MODES", "UpstreamOptions", "application", "create_upstream", "serve_upstream"]
 
 _SOCKET = "wsgi_proxy.demo.socket"  # Where the handler leaves the client's socket in the WSGI environment.
 
 
+Answer = Callable[[Record, socket.socket | None], Response]
+
+
 def create_upstream(options: UpstreamOptions) -> Flask:
     """Make the WSGI application. It notices a client that leaves only under `serve_upstream`."""
-    app = Flask("wsgi_proxy.demo.upstream")
-    records = Records()
-    routes = Blueprint("responses", __name__)
 
-    @routes.post("/responses")
-    def create_response() -> Response:
-        record = records.add(request.path, dict(request.headers), request.get_data(cache=False))
-        response = respond(options, record, request.environ.get(_SOCKET))
+    def answer(record: Record, client: socket.socket | None) -> Response:
+        response = respond(options, record, client)
         response.headers["x-request-id"] = f"req_demo_{record.ordinal}"
         return response
 
+    return application([options.model, *(f"{options.model}:{mode}" for mode in MODES)], answer)
+
+
+def application(
+    models: Iterable[str],
+    answer: Answer,
+    *,
+    paths: Iterable[str] = ("/responses",),
+    forgotten: Callable[[], None] = lambda: None,
+) -> Flask:
+    """
+    Make a WSGI application with the routes of an upstream.
+
+    Args:
+        models: What it lists.
+        answer: Answers a create request; is given the client's connection where that is known.
+        paths: Where create requests go.
+        forgotten: Is called when the requests are to be forgotten.
+    """
+    app = Flask("wsgi_proxy.demo.upstream")
+    records = Records()
+    routes = Blueprint("responses", __name__)
+    names = list(models)
+
+    def create_response() -> Response:
+        record = records.add(request.path, dict(request.headers), request.get_data(cache=False))
+        return answer(record, request.environ.get(_SOCKET))
+
+    for path in paths:
+        routes.add_url_rule(path, f"POST {path}", create_response, methods=["POST"])
+
     @routes.get("/models")
     def list_models() -> Response:
-        names = [options.model, *(f"{options.model}:{mode}" for mode in MODES)]
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "wsgi-proxy"} for name in names]
         return json_response({"object": "list", "data": models})
 
@@ -65,6 +93,7 @@ def create_upstream(options: UpstreamOptions) -> Flask:
     @routes.delete("/requests")
     def forget_requests() -> Response:
         records.clear()
+        forgotten()
         return Response(status=204)
 
     @app.errorhandler(HTTPException)
@@ -77,21 +106,22 @@ def create_upstream(options: UpstreamOptions) -> Flask:
     return app
 
 
-def serve_upstream(host: str, port: int, options: UpstreamOptions, ready: Callable[[str], None]) -> None:
+def serve_upstream(host: str, port: int, app: Flask, ready: Callable[[str], None]) -> None:
     """
-    Serve the embedded upstream until the process is interrupted.
+    Serve an upstream until the process is interrupted.
 
     The caller has applied gevent's monkey patches before this module was imported.
 
     Args:
         host: Address to listen on; loopback, as nothing here is meant for a network.
         port: 0 for a free one.
+        app: What `create_upstream` or `application` returned.
         ready: Called once with the base URL, such as `http://127.0.0.1:40001/v1`, when connections are accepted.
 
     Raises:
         SettingsError: The address cannot be listened on.
     """
-    server = WSGIServer((host, port), create_upstream(options), handler_class=_Handler, log=None)
+    server = WSGIServer((host, port), app, handler_class=_Handler, log=None)
     try:
         server.start()
     except OSError as exc:

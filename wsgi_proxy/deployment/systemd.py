@@ -15,7 +15,7 @@ ENVIRONMENT_FILE = "/etc/wsgi-proxy/environment"
 HOMES = ("/home/", "/root/", "/run/user/")
 STOP_MARGIN_SECONDS = 15
 LEAST_FILES = 65536
-FILES_FOR_A_CLIENT = 4  # its own socket, and those to upstreams
+FILES_FOR_A_CLIENT = 4  # its own socket, and those to upstreams; its timeline is one more
 
 UNIT = """\
 {notes}
@@ -48,7 +48,7 @@ User={user}
 UMask=0077
 LimitNOFILE={files}
 
-# Nothing is written, nothing but the network is used.
+{written}
 NoNewPrivileges=yes
 {capabilities}
 ProtectSystem=strict
@@ -94,7 +94,14 @@ def unit(settings: Settings, *, config: Path, user: str) -> str:
     """
     name_for_file(user, "--user")
     words = [*program(), "serve", "--config", str(config)]
-    files = [settings.keys_file, settings.tls_certificate, settings.tls_key, *(it.ca_file for it in settings.upstreams)]
+    timelines = config.parent / settings.timeline_directory if settings.timeline != "off" else None
+    files = [
+        timelines,
+        settings.keys_file,
+        settings.tls_certificate,
+        settings.tls_key,
+        *(it.ca_file for it in settings.upstreams),
+    ]
     paths = [*words, str(Path(__file__)), *map(str, filter(None, files))]
     in_home = any(_is_in_home(path) for path in (*paths, sys.executable))
     return UNIT.format(
@@ -105,7 +112,8 @@ def unit(settings: Settings, *, config: Path, user: str) -> str:
         environment=ENVIRONMENT_FILE,
         folder=str(config.parent).replace("%", "%%"),
         user=user,
-        files=max(LEAST_FILES, FILES_FOR_A_CLIENT * settings.worker_sockets),
+        files=max(LEAST_FILES, (FILES_FOR_A_CLIENT + (timelines is not None)) * settings.worker_sockets),
+        written=_written(timelines),
         capabilities=_capabilities(port_of(settings.bind)),
         home=_home(in_home=in_home),
     )
@@ -123,6 +131,9 @@ def _notes(settings: Settings, config: Path, user: str) -> list[str]:
         "",
         "Then `systemctl reload wsgi-proxy` takes changed settings, and `journalctl -u wsgi-proxy` shows the log.",
     ]
+    if settings.timeline != "off":
+        place = config.parent / settings.timeline_directory
+        notes.insert(-4, f"  install --directory --mode=700 --owner={user} {place}")
     if settings.tls_key:
         notes.append(f"The user has to be able to read {settings.tls_certificate} and {settings.tls_key}, too.")
     sources = sorted({source for source in settings.sources.values() if source.startswith("environment ")})
@@ -130,6 +141,13 @@ def _notes(settings: Settings, config: Path, user: str) -> list[str]:
     if variables:
         notes += [f"Set where this was printed, so set it in {ENVIRONMENT_FILE} too: {name}" for name in variables]
     return notes
+
+
+def _written(timelines: Path | None) -> str:
+    if timelines is None:
+        return "# Nothing is written, nothing but the network is used."
+    place = str(timelines).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'# Nothing is written but timelines, nothing but the network is used.\nReadWritePaths="{place}"'
 
 
 def _capabilities(port: int) -> str:

@@ -16,15 +16,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from ..errors import AccessError
+from ..observe.secrets import SECRET_HEADERS, SUBPROTOCOL
 from ..settings import KeySettings, Settings
 from ..settings.keysfile import digest_of
 from ..settings.models import EVERY_MODEL
 from ..settings.records import is_loopback
 from .forwarding import is_handed_on_from_elsewhere
 
-SUBPROTOCOL = "openai-insecure-api-key."
-# Headers in which a client can send a key.
-SECRET_HEADERS = frozenset(("authorization", "x-api-key", "sec-websocket-protocol"))
 # Headers that choose what the key of an upstream is good for, which is not for those who share it.
 ACCOUNT_HEADERS = frozenset(("openai-organization", "openai-project"))
 LONGEST_KEY = 4096  # characters

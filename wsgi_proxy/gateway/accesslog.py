@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from .access import SECRET_HEADERS
+from ..observe.secrets import HIDDEN_HEADERS
 
-# Those of this project, and of others whose requests come by.
-HIDDEN = SECRET_HEADERS | {"proxy-authorization", "api-key", "cookie", "set-cookie"}
 # In which the environment has the same.
-SECRET_VARIABLES = frozenset("HTTP_" + name.upper().replace("-", "_") for name in HIDDEN)
+SECRET_VARIABLES = frozenset("HTTP_" + name.upper().replace("-", "_") for name in HIDDEN_HEADERS)
 
 
 class Answer(NamedTuple):
@@ -45,7 +43,7 @@ def _headers_in(environ: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _shown(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    return ((name, _printable(value)) for name, value in headers if name.lower() not in HIDDEN)
+    return ((name, _printable(value)) for name, value in headers if name.lower() not in HIDDEN_HEADERS)
 
 
 def _printable(value: Any) -> Any:

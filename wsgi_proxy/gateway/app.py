@@ -6,21 +6,24 @@ from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
+from ..observe.journals import Journals
 from ..observe.observer import Observer
-from ..observe.previews import previews
 from ..settings import Settings
 from ..settings.networks import Network
 from ..upstream.execution import Upstreams
 from .access import Access
+from .admin import Admins
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
 from .health import add_health_routes
 from .memory import Memory
+from .metrics import add_metrics_route, count_requests, listener
 from .origins import add_origin_headers
 from .reload import current_settings
 from .replies import UjsonProvider, explained, refusal, upgrade_required
 from .surface import Surface
+from .tidying import keep_tidy
 from .worker import EXTENSION, UpgradeHandler
 
 PREFIXES = ("/v1", "")
@@ -43,12 +46,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     upstreams = Upstreams(settings)
     app.register_blueprint(_blueprint(settings, upstreams))
     add_health_routes(app, upstreams.credentials)
+    add_metrics_route(app, Admins(settings))
+    count_requests(app)
     app.extensions[EXTENSION] = lambda path: True  # noqa: ARG005 - there is no other WebSocket route here
     app.register_error_handler(HTTPException, explained)
     return app
 
 
-def create_blueprint(settings: Settings | None = None) -> Blueprint:
+def create_blueprint(settings: Settings | None = None, *, status: bool = False) -> Blueprint:
     """
     Make a blueprint for an existing Flask application; it is served under `/v1/responses` and `/responses`.
 
@@ -57,19 +62,27 @@ def create_blueprint(settings: Settings | None = None) -> Blueprint:
 
     Args:
         settings: As for `create_app`.
+        status: Whether there is `/metrics` below its mount, too.
 
     Raises:
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    return _blueprint(settings, Upstreams(settings))
+    blueprint = _blueprint(settings, Upstreams(settings))
+    count_requests(blueprint)
+    if status:
+        add_metrics_route(blueprint, Admins(settings))
+    return blueprint
 
 
 def _blueprint(settings: Settings, upstreams: Upstreams) -> Blueprint:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
-    observer = Observer(journal=previews)
+    journals = Journals(settings)
+    if journals.timelines:
+        keep_tidy(journals.timelines.files)
+    observer = Observer([listener(settings, upstreams, memory)], journals)
     bridge = Bridge(settings, upstreams, access, memory, observer)
     surface = Surface(settings, upstreams, access, memory, observer)
     blueprint = Blueprint("wsgi_proxy", __name__)

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Protocol
@@ -45,10 +45,12 @@ class Drain:
 
     Attributes:
         begun: Nothing new is taken any more.
+        on_begin: Called when it begins.
     """
 
     def __init__(self) -> None:
         self.begun = False
+        self.on_begin: Callable[[], None] = lambda: None
         self._conversations: set[Conversation] = set()
         self._waiting: set[socket.socket] = set()
         self._servers: list[Any] = []
@@ -127,6 +129,7 @@ class Drain:
         if self.begun:
             return
         self.begun = True
+        self.on_begin()
         for server in self._servers:
             server.close()
         for sock in list(self._waiting):

@@ -108,6 +108,11 @@ class Memory:
             self._total_bytes -= size
 
     @property
+    def total_bytes(self) -> int:
+        """What sessions and requests hold together."""
+        return self._total_bytes
+
+    @property
     def has_room(self) -> bool:
         """Whether the sessions that are there may hold more; if not, room is made, which may take a moment."""
         if self._exhausted:

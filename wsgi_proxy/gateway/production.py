@@ -20,6 +20,7 @@ monkey.patch_all()
 import gevent  # noqa: E402
 
 from ..errors import SettingsError, UpstreamError  # noqa: E402
+from ..observe import shared  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
 from .log import Log, adopt_log  # noqa: E402
@@ -63,25 +64,39 @@ def configuration(settings: Settings) -> dict[str, Any]:
         adopt_log(server.log.error_log)
         refuse_public_addresses(server, settings)
         tell_warnings(settings)
+        shared.tell_notes()
+        shared.forget_gauges(os.getpid())  # it is no worker, though it may have loaded the application
 
     def on_reload(server: Any) -> None:
         tell_warnings(settings)
+        shared.forget_gauges(os.getpid())
         if server.cfg.preload_app:
             # Or workers would be forked with the application of the start, and its settings. One that is not ours is
             # made of modules that are imported already, so it stays as it is.
             server.app.callable = None
 
+    def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - as it is called
+        try:
+            shared.bury(worker.pid)
+        except Exception:
+            log.exception("what worker %d has counted may be lost", worker.pid)
+
     def post_worker_init(worker: Any) -> None:
+        # Not before: importing it in the master would be too early for where the counts are kept.
+        from ..observe import metrics
+
+        metrics.begin_worker()
         improve(worker)
         worker.log.error_log.setLevel(worker.cfg.loglevel.upper())  # the master's is that of its start
         adopt_log(worker.log.error_log)
         # Ctrl-C reaches the master too, which stops its workers in order.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if settings.max_blocking_time:
-            Watchdog(settings.max_blocking_time).start()
+            Watchdog(settings.max_blocking_time, metrics.note_held_up).start()
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
+    shared.share()
     context = current_context()
     return {
         "bind": settings.bind,
@@ -105,6 +120,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "on_starting": on_starting,
         "on_reload": on_reload,
         "post_worker_init": post_worker_init,
+        "child_exit": child_exit,
         # That there is a file is what has gunicorn serve TLS; both were read with the settings.
         "certfile": str(settings.tls_certificate) if context else None,
         "keyfile": str(settings.tls_key) if context else None,

@@ -62,6 +62,7 @@ class Relay:
         self._trace = trace
         self._name = trace.name
         self._connection = connection
+        trace.follow(connection)
         self._session = session
         self._executor = executor
         self._client = client
@@ -78,8 +79,6 @@ class Relay:
         connection, trace = self._connection, self._trace
         with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
             self._serve()
-        trace.received_bytes, trace.sent_bytes = connection.received_bytes, connection.sent_bytes
-        trace.sent_frames = connection.sent_frames
         trace.close(connection.outcome, code=connection.close_code, by=connection.closed_by)
 
     @property
@@ -155,8 +154,10 @@ class Relay:
         self._connection.close(code, why)
 
     def _refuse(self, error: ProxyError) -> None:
+        frames = [error_frame(error)]
+        self._trace.told(frames)
         with suppress(ConnectionLost):  # the reader sees it too
-            self._connection.queue([error_frame(error)])
+            self._connection.queue(frames)
 
     def _end_turn(self, task: Any) -> None:
         """End a turn that takes too long; runs in the hub, so that what is looked at stays as it is."""

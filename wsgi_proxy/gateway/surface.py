@@ -40,7 +40,7 @@ PIECE_BYTES = 2**20
 
 
 class Caller(NamedTuple):
-    """Who sends a request, what executes it, and what the log may know of it."""
+    """Who sends a request, what executes it, its name, and all its headers."""
 
     client: Client
     executor: Executor
@@ -104,12 +104,12 @@ class Surface:
 
     def _caller(self) -> Caller:
         admission = self._access.admit(request.environ, local_address(request.environ))
-        headers = self._access.without_secrets(client_headers(request.environ))
+        headers = client_headers(request.environ)
         name = uuid.uuid4().hex
         executor = Executor(
             self._upstreams,
             name=name,
-            headers=headers,
+            headers=self._access.without_secrets(headers),
             schedule=gevent.spawn_later,
             asker=admission.client.name,
         )

@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 
 import gevent
@@ -30,14 +31,16 @@ class Watchdog:
 
     Args:
         max_seconds: How long it may be held up.
+        on_held_up: Called with how long it was, if that was longer.
 
     Attributes:
         count: How often it was held up for longer.
     """
 
-    def __init__(self, max_seconds: float) -> None:
+    def __init__(self, max_seconds: float, on_held_up: Callable[[float], None] = lambda seconds: None) -> None:  # noqa: ARG005
         self.count = 0
         self._max_seconds = max_seconds
+        self._on_held_up = on_held_up
         self._pause = max_seconds / LOOKS
         self._due = 0.0  # when the time will be set again
         self._seen: list[str] = []  # what ran when it should have been
@@ -67,6 +70,7 @@ class Watchdog:
         """
         if late > self._max_seconds:
             self.count += 1
+            self._on_held_up(late)
             log.warning(
                 "the event loop was held up for %.0f ms (setting max_blocking_time), %.0f ms of it at work:\n%s",
                 late * 1000,

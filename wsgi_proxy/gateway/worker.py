@@ -37,6 +37,8 @@ class UpgradeHandler(StrictHandler):
 
     SUPPORTED_VERSIONS = ("13",)  # the base class takes drafts of the protocol, too
     websocket: Any = None
+    # Called with the status of a handshake that is refused before the application sees it.
+    on_refusal: Callable[[str], None] = staticmethod(lambda status: None)  # noqa: ARG005
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body, and with it the requests
@@ -46,6 +48,7 @@ class UpgradeHandler(StrictHandler):
     def run_application(self) -> None:
         refusal = self.upgrade_websocket()
         if refusal is not None:
+            self.on_refusal(str(self.code))
             self.result = refusal
             self.process_result()
         elif self.websocket is None:

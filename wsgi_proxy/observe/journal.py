@@ -55,4 +55,63 @@ class Journal:
         """Take down how a session ended; nothing follows."""
 
 
+class Tee(Journal):
+    """Has several journals take down the same."""
+
+    on = True
+
+    def __init__(self, *journals: Journal) -> None:
+        self._journals = journals
+
+    def opened(self, session: SessionTrace, headers: Mapping[str, str]) -> None:
+        for journal in self._journals:
+            journal.opened(session, headers)
+
+    def message(self, number: int, raw: bytes) -> None:
+        for journal in self._journals:
+            journal.message(number, raw)
+
+    def began(self, turn: TurnTrace) -> None:
+        for journal in self._journals:
+            journal.began(turn)
+
+    def asked(
+        self, turn: TurnTrace, attempt: Attempt, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        for journal in self._journals:
+            journal.asked(turn, attempt, method, url, headers, body)
+
+    def answered(
+        self, turn: TurnTrace, attempt: Attempt, status: int, headers: Mapping[str, str], body: bytes | None
+    ) -> None:
+        for journal in self._journals:
+            journal.answered(turn, attempt, status, headers, body)
+
+    def events(self, turn: TurnTrace, attempt: Attempt, payloads: Sequence[bytes], frames: Sequence[bytes]) -> None:
+        for journal in self._journals:
+            journal.events(turn, attempt, payloads, frames)
+
+    def failed(self, turn: TurnTrace, attempt: Attempt) -> None:
+        for journal in self._journals:
+            journal.failed(turn, attempt)
+
+    def told(self, turn: TurnTrace | None, frames: Sequence[bytes]) -> None:
+        for journal in self._journals:
+            journal.told(turn, frames)
+
+    def ended(self, turn: TurnTrace) -> None:
+        for journal in self._journals:
+            journal.ended(turn)
+
+    def closed(self, session: SessionTrace) -> None:
+        for journal in self._journals:
+            journal.closed(session)
+
+
 SILENT = Journal()
+
+
+def together(*journals: Journal) -> Journal:
+    """Return what has those journals take down the same that are on."""
+    on = [journal for journal in journals if journal.on]
+    return Tee(*on) if len(on) > 1 else on[0] if on else SILENT

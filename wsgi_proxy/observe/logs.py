@@ -19,12 +19,10 @@ from datetime import UTC, datetime
 import ujson
 
 from ..settings import Settings
+from .secrets import HIDDEN, SECRET_CHARACTERS
 
 HUMAN = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 HUMAN_DATE = "[%Y-%m-%d %H:%M:%S %z]"
-HIDDEN = "***"
-# What is shorter is no key, and would be found in words that are none.
-SECRET_CHARACTERS = 8
 # Keys that nobody has told us, by the places where keys stand, and by the way many begin.
 _LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[^\s,;\"'\\]+|\bsk-[\w-]{8,}"
 
@@ -48,7 +46,8 @@ class Mask:
 
 def secrets_of(settings: Settings) -> set[str]:
     """Return all that is secret in the settings."""
-    found: set[str] = {settings.admin_key} if settings.admin_key else set()
+    found = {key for _, key in settings.client_keys or ()}
+    found.update((settings.admin_key,) if settings.admin_key else ())
     for upstream in settings.upstreams:
         found.update(upstream.api_keys)
         for value in upstream.headers.values():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 from .journal import SILENT, Journal
 from .turn_trace import Arrival, Listener, TurnTrace
@@ -12,6 +14,14 @@ RECENT_TURNS = 50
 
 WEBSOCKET = "websocket"
 HTTP = "http"
+
+
+class Carrier(Protocol):
+    """What a trace has to know of a connection."""
+
+    received_bytes: int
+    sent_bytes: int
+    sent_frames: int
 
 
 class SessionTrace:
@@ -31,7 +41,7 @@ class SessionTrace:
         opened_at, closed_at: By the monotonic clock; the latter None while it is open.
         opened_wall: Seconds since the epoch.
         messages, turn_count: How many came, and how many turns have begun.
-        received_bytes, sent_bytes, sent_frames: What the connection has carried, known when it is closed.
+        received_bytes, sent_bytes, sent_frames: What the connection had carried when a turn ended last, or at its end.
         running: The turns that run, by number.
         recent: Those that have ended, the newest last.
         close_code, closed_by, outcome: How the connection ended: the code, if one was sent; `client` or `proxy`; in
@@ -39,6 +49,7 @@ class SessionTrace:
     """
 
     __slots__ = (
+        "_carrier",
         "_listen",
         "client",
         "close_code",
@@ -91,11 +102,16 @@ class SessionTrace:
         self.close_code: int | None = None
         self.closed_by = ""
         self.outcome = ""
+        self._carrier: Carrier | None = None
         self._listen = listener
 
     def wall(self, at: float) -> float:
         """Return a time of the monotonic clock as seconds since the epoch."""
         return self.opened_wall + (at - self.opened_at)
+
+    def follow(self, carrier: Carrier) -> None:
+        """Look at a connection for what it has carried, until the end."""
+        self._carrier = carrier
 
     def message(self, raw: bytes) -> Arrival:
         """Note that a message has come."""
@@ -117,15 +133,23 @@ class SessionTrace:
             self._listen.turn_began(turn)
         return turn
 
+    def told(self, frames: Sequence[bytes]) -> None:
+        """Note that frames go to the client that belong to no turn."""
+        if self.journal.on:
+            self.journal.told(None, frames)
+
     def turn_ended(self, turn: TurnTrace) -> None:
         """Note that a turn has ended."""
         if self.running.pop(turn.number, None):
             self.recent.append(turn)
             del self.recent[:-RECENT_TURNS]
+        self._note_carried()
 
     def close(self, outcome: str = "", *, code: int | None = None, by: str = "") -> None:
         """Note that the session has ended."""
         self.closed_at = time.monotonic()
+        self._note_carried()
+        self._carrier = None
         self.outcome = outcome
         self.close_code = code
         self.closed_by = by
@@ -133,6 +157,12 @@ class SessionTrace:
             self.journal.closed(self)
         if self._listen:
             self._listen.session_closed(self)
+
+    def _note_carried(self) -> None:
+        carrier = self._carrier
+        if carrier:
+            self.received_bytes, self.sent_bytes = carrier.received_bytes, carrier.sent_bytes
+            self.sent_frames = carrier.sent_frames
 
 
 def detached_turn(model: str = "") -> TurnTrace:

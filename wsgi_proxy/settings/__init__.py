@@ -4,7 +4,7 @@ The settings: tables, from which come the keys of the TOML file, the names in th
 
 A value is taken from the default, the file, the environment or the command line; the later beats the earlier.
 
-`values`, `models`
+`values`, `addresses`, `models`
     The kinds of values: how each is read, what is accepted, how it is shown.
 `table`
     The settings themselves, a row each.
@@ -19,6 +19,7 @@ A value is taken from the default, the file, the environment or the command line
 """
 
 from . import keysfile
+from .addresses import base_url_meant
 from .load import CONFIG_VARIABLE, config_file, keys_file_setting, load, parse_websockets
 from .models import Models
 from .records import NO_UPSTREAM, KeySettings, Settings, UpstreamSettings
@@ -38,6 +39,7 @@ __all__ = [
     "Setting",
     "Settings",
     "UpstreamSettings",
+    "base_url_meant",
     "config_file",
     "described",
     "keys_file_setting",

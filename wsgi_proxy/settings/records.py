@@ -150,6 +150,12 @@ class Settings:
     log_level: str = "info"
     log_format: str = "auto"
     access_log: bool = False
+    timeline: str = "off"
+    timeline_directory: Path = Path("wsgi-proxy-timeline")
+    timeline_payloads: str = "full"
+    timeline_session_bytes: int = 64 * 2**20
+    timeline_bytes: int = 2**30
+    timeline_age: float = 7 * 86400.0
     connection_pool: int = 256
     upstreams: tuple[UpstreamSettings, ...] = ()
     keys: tuple[KeySettings, ...] = field(default=(), repr=False)

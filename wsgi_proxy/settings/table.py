@@ -9,10 +9,12 @@ from ..errors import SettingsError
 from .models import MODELS, PATTERNS
 from .networks import NETWORKS
 from .values import (
+    AGE,
     BASE_URL,
     BIND,
     CERTIFICATES,
     DIGEST,
+    DIRECTORY,
     DURATION,
     FILE,
     FLAG,
@@ -283,6 +285,31 @@ SETTINGS = (
         "Form of log lines: `auto` is for people on a terminal, and one JSON object a line elsewhere.",
     ),
     Setting("access_log", FLAG, "false", "", "Whether each HTTP request is a log line of its own, on standard output."),
+    Setting(
+        "timeline",
+        choice("off", "errors", "all"),
+        "off",
+        "",
+        "Which turns are written down with all that was sent, in a file for each session: `errors` only those that "
+        "fail or are refused.",
+    ),
+    Setting(
+        "timeline_directory",
+        DIRECTORY,
+        "wsgi-proxy-timeline",
+        "",
+        "Where these files go; `wsgi-proxy timeline` shows them.",
+    ),
+    Setting(
+        "timeline_payloads",
+        choice("full", "preview"),
+        "full",
+        "",
+        "Whether they hold all of each message and event, or `preview`: only its first 2,048 bytes.",
+    ),
+    Setting("timeline_session_bytes", SIZE, "64MiB", "bytes per session", "Longest of these files."),
+    Setting("timeline_bytes", SIZE, "1GiB", "bytes", "All of these files together; the oldest are deleted first."),
+    Setting("timeline_age", AGE, "7d", "seconds", "Age at which one is deleted, after its last line; 0 for never."),
     Setting("connection_pool", whole(1), "256", "per worker", "Connections to one upstream kept open for reuse."),
 )
 

@@ -8,7 +8,6 @@ never shown, because it may quote a password.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import ipaddress
 import re
@@ -18,9 +17,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .addresses import base_url_meant
+from .pem import fault_in
+
 SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 DURATIONS = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 SHORTEST, LONGEST = 0.001, 86400.0  # seconds
+AGES = {**DURATIONS, "d": 86400.0}
+OLDEST = 3650 * 86400.0  # seconds
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 # What `sha256sum` says of an empty file: the variable that should have held the key was not set.
@@ -46,9 +50,6 @@ FRAMING = frozenset(
 )
 # "userinfo = *( unreserved / pct-encoded / sub-delims / ":" )", RFC 3986, section 3.2.1; a colon ends the user.
 _USER = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
-# Where certificates begin and end; OpenSSL passes over such lines if something stands before them.
-_PEM_BEGIN = re.compile(r"^-----BEGIN CERTIFICATE-----\s", re.MULTILINE)
-_PEM_END = re.compile(r"^-----END CERTIFICATE-----", re.MULTILINE)
 
 
 class Hint(ValueError):
@@ -117,10 +118,23 @@ def read_rest(value: object) -> float:
     return 0.0 if _quantity(value, DURATIONS) == 0 else read_duration(value)
 
 
-def show_duration(seconds: float) -> str:
+def show_duration(seconds: float, units: tuple[str, ...] = ("h", "min")) -> str:
     """Return a number of seconds in the largest unit that divides it."""
-    unit = next((unit for unit in ("h", "min") if seconds and seconds % DURATIONS[unit] == 0), "s")
-    return f"{seconds / DURATIONS[unit]:.15g}{unit}"
+    unit = next((unit for unit in units if seconds and seconds % AGES[unit] == 0), "s")
+    return f"{seconds / AGES[unit]:.15g}{unit}"
+
+
+def read_age(value: object) -> float:
+    """Return seconds from a number of seconds or text such as `90s`, `12h`, `7d`; 0 for none."""
+    seconds = _quantity(value, AGES)
+    if seconds != 0 and not SHORTEST <= seconds <= OLDEST:
+        raise ValueError
+    return float(seconds)
+
+
+def show_age(seconds: float) -> str:
+    """Return a number of seconds as `show_duration` does, or in days."""
+    return show_duration(seconds, ("d", "h", "min"))
 
 
 def read_bind(value: object) -> str:
@@ -138,17 +152,7 @@ def read_bind(value: object) -> str:
 def read_base_url(value: object) -> str:
     """Return an upstream's URL, which ends in `/v1` and has no trailing slash; the hint is the URL that was meant."""
     text = read_text(value)
-    full = re.sub(r"(?i)^(https?|wss?):/(?!/)", r"\1://", text)
-    url = urlsplit(full if "://" in full else f"http://{full}")
-    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
-    if scheme not in ("http", "https") or not url.hostname or " " in text or url.port == 0:
-        raise ValueError
-    if "@" in f"{url.path}{url.query}{url.fragment}":  # a password with a character in it that ends the host
-        raise ValueError
-    path = url.path.rstrip("/")
-    if not path.endswith("/v1"):
-        path = path.rpartition("/v1/")[0] + "/v1" if "/v1/" in path else f"{path}/v1"
-    meant = f"{scheme}://{url.netloc.rpartition('@')[2]}{path}"
+    meant = base_url_meant(text)
     if text.rstrip("/") != meant:
         raise Hint(f"did you mean {meant}?")
     return meant
@@ -280,34 +284,9 @@ def read_certificates(value: object) -> Path:
         text = path.read_text("utf-8-sig", errors="replace")
     except OSError as exc:
         raise Hint(f"it cannot be read: {exc.strerror}") from None
-    _, *parts = _PEM_BEGIN.split(text)
-    if not parts:
-        raise Hint("it holds no certificate")
-    if not all(_holds_der(part) for part in parts):
-        raise Hint("a certificate in it is not whole")
+    if fault := fault_in(text):
+        raise Hint(fault)
     return path
-
-
-def _holds_der(part: str) -> bool:
-    """
-    Tell if a certificate is whole that begins with a text.
-
-    The module `ssl`, which could read it, must not be imported here: gevent has not patched it yet.
-    """
-    encoded, *rest = _PEM_END.split(part, maxsplit=1)
-    try:
-        return bool(rest) and _is_sequence(base64.b64decode("".join(encoded.split()), validate=True))
-    except ValueError:
-        return False
-
-
-def _is_sequence(der: bytes) -> bool:
-    """Tell if bytes hold all of a SEQUENCE of DER, by its tag and its length (X.690, section 8.1.3)."""
-    if len(der) < 2 or der[0] != 0x30:
-        return False
-    size = der[1] & 0x7F if der[1] & 0x80 else 0  # of the length, which follows if it is not short
-    length = int.from_bytes(der[2 : 2 + size], "big") if size else der[1]
-    return len(der) >= 2 + size + length  # OpenSSL passes over what follows
 
 
 def read_flag(value: object) -> bool:
@@ -380,6 +359,9 @@ DURATION = Kind(
     show_duration,
 )
 REST = Kind(read_rest, f"{DURATION.accepted}; 0 for none", "DURATION", show_duration)
+AGE = Kind(
+    read_age, "a number of seconds, or text such as 90s, 12h, 7d; from 1ms to 3650d; 0 for none", "DURATION", show_age
+)
 BIND = Kind(read_bind, "HOST:PORT such as 127.0.0.1:8765 or [::1]:8765; port 0 lets the system choose", "HOST:PORT")
 BASE_URL = Kind(read_base_url, "an http or https URL that ends in /v1, without user, query or fragment", "URL")
 PROXY_URL = Kind(read_proxy_url, "http://[USER:PASSWORD@]HOST:PORT or https://...", "URL", masked)
@@ -393,4 +375,5 @@ TABLE = Kind(read_table, "a table", "TABLE")
 HEADERS = Kind(read_headers, 'a table such as { "x-team" = "search" }', "TABLE")
 ORIGINS = Kind(read_origins, "origins such as https://app.example, in a list", "ORIGIN,...", ", ".join)
 FILE = Kind(read_path, "the path of a file", "FILE")
+DIRECTORY = Kind(read_path, "the path of a directory", "DIRECTORY")
 CERTIFICATES = Kind(read_certificates, "the path of a file with certificates in PEM form", "FILE")

@@ -70,6 +70,22 @@ class Made(NamedTuple):
     asker: str | None
 
 
+class Resting(NamedTuple):
+    """
+    A rest that runs.
+
+    Attributes:
+        name: Of the credential; of the upstream, if all of it rests.
+        fault: What it is for.
+        since, until: By the clock of the credentials.
+    """
+
+    name: str
+    fault: str
+    since: float
+    until: float
+
+
 class Credentials:
     """
     All credentials of a worker.
@@ -167,6 +183,11 @@ class Credentials:
     def maker_of(self, response_id: str) -> Made | None:
         """Return who made a response, if this worker still knows."""
         return self._made.get(response_id)
+
+    def rests(self) -> list[Resting]:
+        """Return the rests that run, those of single models and of single clients, too."""
+        running = self._cooldowns.running(self.clock())
+        return [Resting(scope.name, rest.fault.name.lower(), rest.since, rest.until) for scope, rest in running]
 
     def not_ready(self) -> dict[str, str]:
         """

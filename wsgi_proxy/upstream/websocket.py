@@ -109,7 +109,7 @@ class WebSocketUpstream:
         if not self.url.startswith("wss:"):
             return None
         try:
-            return _trusting(self.upstream)
+            return trusting(self.upstream)
         except OSError as exc:
             log.warning("upstream %s: the certificates to trust cannot be read: %r", self.name, exc)
             words = f"cannot be reached: the certificates to trust cannot be read (setting ca_file): {words_for(exc)}"
@@ -298,7 +298,13 @@ class Events:
             raise silence(self._gap_seconds) from exc
 
 
-def _trusting(upstream: UpstreamSettings) -> ssl.SSLContext:
+def trusting(upstream: UpstreamSettings) -> ssl.SSLContext:
+    """
+    Return whose certificates an upstream may show.
+
+    Raises:
+        OSError: The file with the certificates cannot be read.
+    """
     context = ssl.create_default_context(cafile=str(upstream.ca_file or DEFAULT_CA_BUNDLE_PATH))
     if not upstream.verify:
         context.check_hostname = False

@@ -69,6 +69,20 @@ def test_the_file_that_is_read_is_the_one_that_is_named(tmp_path: Path) -> None:
     assert "CapabilityBoundingSet=" in lines(found)
 
 
+def test_timelines_can_be_written(tmp_path: Path) -> None:
+    """And nothing else; the directory has to be made, because the user may make none, and is one more open file."""
+    folder = tmp_path / "a b%c"
+    folder.mkdir()
+    assert not [line for line in lines(printed("systemd")) if line.startswith("ReadWritePaths")]
+    settings = Settings(timeline="errors", worker_sockets=100_000)
+    unit = systemd.unit(settings, config=folder / "my.toml", user="ai")
+    place = str(folder / "wsgi-proxy-timeline")
+    assert f'ReadWritePaths="{place.replace("%", "%%")}"' in lines(unit)
+    assert f"install --directory --mode=700 --owner=ai {place}\n" in unit
+    assert "LimitNOFILE=500000" in lines(unit)
+    assert exposure(tmp_path, unit) <= 2.0
+
+
 @pytest.mark.parametrize(("sockets", "files"), [("10000", 65536), ("100000", 400000)])
 def test_open_files(sockets: str, files: int) -> None:
     """Are enough for the clients that a worker takes, and for what it opens to upstreams for them."""

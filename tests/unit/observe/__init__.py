@@ -1,1 +1,1 @@
-"""What is observed, without a server."""
+"""What can be seen, without a server."""

@@ -13,7 +13,7 @@ What the proxy costs, measured so that anybody can repeat it.
 | `checks` | whether what comes is what the upstream wrote |
 | `naive` | the bridge that one would write in 40 lines, to compare with |
 | `subjects` | what is measured: the upstream alone, a TCP relay, the naive bridge, the proxy |
-| `workload`, `workloads` | what a workload is; the table of them |
+| `workload`, `workloads`, `jobs` | what a workload is; the table of them; what the client does at their points |
 | `measure` | CPU time and memory of processes, percentiles, medians |
 | `bench` | runs the table: every subject in turn, again and again |
 | `report` | the table for people, the JSON for programs |

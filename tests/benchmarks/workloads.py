@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .answers import Plan
+from . import jobs
+from .jobs import KIB, MIB
 from .subjects import NAIVE, PROXY, RELAY
-from .workload import Column, Job, Workload
+from .workload import Column, Workload
 
-KIB, MIB = 2**10, 2**20
 LARGE = {"WSGI_PROXY_MAX_MESSAGE_BYTES": "256MiB", "WSGI_PROXY_TRANSCRIPT_BYTES": "1GiB"}
 SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
 
@@ -15,56 +15,6 @@ FIRST, FIRST_99 = Column("first event p50 ms", "first.p50"), Column("p99 ms", "f
 CPU_TURN, CPU_EVENT = Column("CPU/turn ms", "cpu/turn"), Column("CPU/event µs", "cpu/event")
 TURNS, EVENTS = Column("turns/s", "turns/s"), Column("events/s", "events/s")
 HOLD, WHOLE = Column("loop held ms", "hold.max"), Column("turn p50 ms", "whole.p50")
-
-
-def turns(connections: int) -> Job:
-    return {"load": "turns", "sessions": connections}
-
-
-def burst(connections: int) -> Job:
-    return {"load": "turns", "sessions": connections, "plan": Plan(deltas=5000).model}
-
-
-def bulk(connections: int) -> Job:
-    return {"load": "turns", "sessions": connections, "plan": Plan(deltas=5000, together=50).model}
-
-
-def paced(sessions: int) -> Job:
-    return {"load": "paced", "sessions": sessions, "plan": Plan(rate=50).model}
-
-
-def connect(at_once: int) -> Job:
-    return {"load": "connect", "sessions": at_once}
-
-
-def idle(sessions: int) -> Job:
-    return {"load": "idle", "sessions": sessions}
-
-
-def transcript(size: int) -> Job:
-    return {"load": "transcript", "input": size}
-
-
-def large_in(size: int) -> Job:
-    return {"load": "turns", "input": size, "probe": True}
-
-
-def large_out(size: int) -> Job:
-    return {"load": "turns", "plan": Plan(deltas=16, size=size).model, "probe": True}
-
-
-def disturbance(size: int) -> list[Job]:
-    """What hurts: a long conversation, large messages and large events, some of each in a second."""
-    jobs = [
-        {"input": size, "pause": 0.25},
-        {"input": size, "pause": 0.5, "keeps": False},
-        {"input": KIB, "pause": 0.5, "plan": Plan(deltas=8, size=size // 4).model},
-    ]
-    return [{"load": "transcript", "seconds": 1e6, **job} for job in jobs] if size else []
-
-
-def timeline(mode: int) -> Job:
-    return {"load": "turns", "sessions": 4, "plan": Plan(deltas=1000).model}
 
 
 TIMELINES = {
@@ -83,7 +33,7 @@ WORKLOADS = {
             "connections",
             (1, 16, 64, 256),
             (4,),
-            turns,
+            jobs.turns,
             (TURNS, FIRST, FIRST_99, Column("p99.9 ms", "first.p99.9"), CPU_TURN, Column("slowest/mean", "slowest")),
         ),
         Workload(
@@ -92,7 +42,7 @@ WORKLOADS = {
             "connections",
             (4,),
             (2,),
-            burst,
+            jobs.burst,
             (EVENTS, CPU_EVENT),
             against=(NAIVE, RELAY),
         ),
@@ -102,7 +52,7 @@ WORKLOADS = {
             "connections",
             (4,),
             (2,),
-            bulk,
+            jobs.bulk,
             (EVENTS, CPU_EVENT),
             against=(NAIVE, RELAY),
         ),
@@ -112,7 +62,7 @@ WORKLOADS = {
             "sessions",
             (1, 10, 50, 100, 200, 400, 700, 1000),
             (10,),
-            paced,
+            jobs.paced,
             (
                 CPU_EVENT,
                 Column("events/s", "events/s"),
@@ -131,7 +81,7 @@ WORKLOADS = {
             "at once",
             (16,),
             (4,),
-            connect,
+            jobs.connect,
             (
                 Column("handshakes/s", "handshakes/s"),
                 Column("CPU each µs", "cpu/handshake"),
@@ -145,7 +95,7 @@ WORKLOADS = {
             "sessions",
             (100, 1000, 4000, 10000),
             (50,),
-            idle,
+            jobs.idle,
             (
                 Column("KiB each", "bytes", 1 / KIB),
                 Column("all MiB", "held", 1 / MIB),
@@ -162,7 +112,7 @@ WORKLOADS = {
             "bytes",
             (10 * KIB, 100 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB),
             (100 * KIB,),
-            transcript,
+            jobs.transcript,
             (
                 CPU_TURN,
                 FIRST,
@@ -180,7 +130,7 @@ WORKLOADS = {
             "bytes",
             (MIB, 16 * MIB),
             (64 * KIB,),
-            large_in,
+            jobs.large_in,
             (CPU_TURN, FIRST, HOLD),
             against=(RELAY, NAIVE),
             settings=lambda size: LARGE,
@@ -192,7 +142,7 @@ WORKLOADS = {
             "bytes",
             (64 * KIB, MIB),
             (64 * KIB,),
-            large_out,
+            jobs.large_out,
             (CPU_TURN, FIRST, WHOLE, HOLD),
             against=(RELAY, NAIVE),
             most={NAIVE: 64 * KIB},  # of larger ones an event takes it seconds
@@ -205,7 +155,7 @@ WORKLOADS = {
             "bytes",
             (0, 4 * MIB),
             (100 * KIB,),
-            lambda size: {**paced(100), "settle": 1.5},
+            lambda size: {**jobs.paced(100), "settle": 1.5},
             (
                 Column("delay p99 ms", "delay.p99"),
                 Column("p50 ms", "delay.p50"),
@@ -215,7 +165,7 @@ WORKLOADS = {
             ),
             settings=lambda size: LARGE,
             against=(RELAY, NAIVE),
-            beside=disturbance,
+            beside=jobs.disturbance,
             seconds=4.0,
         ),
         Workload(
@@ -224,7 +174,7 @@ WORKLOADS = {
             "timeline",
             (*TIMELINES,),
             (0, 3),
-            timeline,
+            jobs.timeline,
             (CPU_EVENT, EVENTS, CPU_TURN),
             against=(),
             base=0,

@@ -1,0 +1,69 @@
+"""What a workload is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .subjects import DIRECT, NAIVE, PROXY, RELAY, Subject
+
+Job = dict[str, Any]
+EVERYBODY = (DIRECT, RELAY, NAIVE, PROXY)
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    A figure in the table.
+
+    Attributes:
+        title: With its unit.
+        figure: Its name, as the client or `measure.derived` calls it.
+        scale: What it is multiplied with to be in that unit.
+    """
+
+    title: str
+    figure: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """
+    A workload.
+
+    Attributes:
+        name: For `--only`.
+        about: In a sentence.
+        axis: What its points are.
+        points, quick: Those that are measured; the latter for a smoke run.
+        job: Returns what the client does at a point; see `loads`.
+        columns: What is told; the first is what subjects are compared by.
+        against: Whom the others are compared with.
+        base: The point that others of the same subject are compared with, too; None if points cannot be compared.
+        subjects: Who is measured.
+        seconds: How long, each time.
+        most: The largest point of a subject that would take too long.
+        labels: Words for points.
+        settings: Of the proxy, at a point.
+        fresh: The subject is started for each measurement.
+        beside: Jobs that others do at the same time.
+    """
+
+    name: str
+    about: str
+    axis: str
+    points: tuple[int, ...]
+    quick: tuple[int, ...]
+    job: Callable[[int], Job]
+    columns: tuple[Column, ...]
+    against: tuple[Subject, ...] = (NAIVE, DIRECT)
+    base: int | None = None
+    subjects: tuple[Subject, ...] = EVERYBODY
+    seconds: float = 2.0
+    most: Mapping[Subject, int] = field(default_factory=dict)
+    settings: Callable[[int], dict[str, str]] = lambda point: {}
+    labels: Mapping[int, str] = field(default_factory=dict)
+    fresh: bool = False
+    beside: Callable[[int], list[Job]] = lambda point: []

@@ -36,7 +36,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=find_packages(include=["wsgi_proxy", "wsgi_proxy.*"]),
-    package_data={"wsgi_proxy": ["py.typed"], "wsgi_proxy.gateway": ["page/*"]},
+    package_data={"wsgi_proxy": ["py.typed"], "wsgi_proxy.gateway.status": ["page/*"]},
     zip_safe=False,
     install_requires=[
         "click>=8.1.7",

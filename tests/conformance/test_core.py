@@ -12,7 +12,12 @@ import pytest
 from wsgi_proxy.errors import ClosedEarly, ProxyError
 from wsgi_proxy.protocol.dialect import negotiate
 from wsgi_proxy.protocol.rejection import passed_headers, rejection
-from wsgi_proxy.protocol.session import Answer, Limits, Session, Work
+from wsgi_proxy.protocol.session import (
+    Answer,
+    Limits,
+    Session,
+    Work,
+)
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.turn import Turn
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.errors import TimelineError
 from wsgi_proxy.observe.secrets import BytesMask
-from wsgi_proxy.observe.timeline_lines import NO_LIMIT, Scribe
-from wsgi_proxy.observe.timeline_reader import read, sessions_in
+from wsgi_proxy.observe.timelines.lines import NO_LIMIT, Scribe
+from wsgi_proxy.observe.timelines.reader import read, sessions_in
 
 from .strategies import KEYS, VALUES, json_texts
 

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
-from wsgi_proxy.protocol.transcript import EMPTY, Known, KnownResponses, Transcript
+from wsgi_proxy.protocol.transcript import (
+    EMPTY,
+    Known,
+    KnownResponses,
+    Transcript,
+)
 
 from ..unit.protocol.sessions import completed, error_to, message, new_session, raw, request_of, turn_of
 

@@ -24,7 +24,12 @@ from wsgi_proxy.demo.configurations import CONFIGURATIONS
 from wsgi_proxy.demo.modes import MODES
 from wsgi_proxy.doctor.plan import Asked, planned
 from wsgi_proxy.doctor.progress import Progress
-from wsgi_proxy.doctor.report import Report, as_json, examine, print_report
+from wsgi_proxy.doctor.report import (
+    Report,
+    as_json,
+    examine,
+    print_report,
+)
 
 from ..conftest import ProxyProcess, UpstreamProcess, free_port
 from ..servers import ScriptedUpstream, chunked, sized

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from wsgi_proxy.observe.timeline_reader import Line, read, sessions_in
+from wsgi_proxy.observe.timelines.reader import Line, read, sessions_in
 
 from ..conftest import ROOT, ProxyProcess
 from ..servers import ScriptedUpstream, chunked, sized

@@ -20,14 +20,26 @@ import trustme
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
-from wsgi_proxy.errors import ClosedEarly, ProtocolFault, Rejected, TimedOut, Unreachable, UpstreamError
+from wsgi_proxy.errors import (
+    ClosedEarly,
+    ProtocolFault,
+    Rejected,
+    TimedOut,
+    Unreachable,
+    UpstreamError,
+)
 from wsgi_proxy.protocol.dialect import V2
 from wsgi_proxy.protocol.messages import create_message
 from wsgi_proxy.protocol.session import Session
 from wsgi_proxy.protocol.turn import Turn
 from wsgi_proxy.settings import Settings, UpstreamSettings
 from wsgi_proxy.upstream import connection as connection_module
-from wsgi_proxy.upstream.websocket import BETA, UpgradeRefused, UpstreamSocket, WebSocketUpstream
+from wsgi_proxy.upstream.websocket import (
+    BETA,
+    UpgradeRefused,
+    UpstreamSocket,
+    WebSocketUpstream,
+)
 
 from ..conftest import ROOT, ProxyProcess, UpstreamProcess, free_port
 from ..servers import End, ScriptedUpstream

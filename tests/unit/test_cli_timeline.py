@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 import wsgi_proxy
 from wsgi_proxy import cli
-from wsgi_proxy.observe.timeline_blocks import blocks
-from wsgi_proxy.observe.timeline_reader import read
-from wsgi_proxy.observe.timeline_rows import fitted, rows
+from wsgi_proxy.observe.timelines.blocks import blocks
+from wsgi_proxy.observe.timelines.reader import read
+from wsgi_proxy.observe.timelines.rows import fitted, rows
 
 ROOT = Path(wsgi_proxy.__file__).parent.parent
 SECONDS = 15.0

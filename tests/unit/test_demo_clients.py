@@ -18,7 +18,12 @@ from websockets.sync.server import Server, serve
 from werkzeug.serving import make_server
 
 from wsgi_proxy.demo import chat
-from wsgi_proxy.demo.client import describe_error, open_connection, receive_turn, send
+from wsgi_proxy.demo.client import (
+    describe_error,
+    open_connection,
+    receive_turn,
+    send,
+)
 from wsgi_proxy.demo.configurations import CONFIGURATIONS, print_client_configurations
 from wsgi_proxy.demo.conversation import run_conversation
 from wsgi_proxy.demo.process import websocket_url

@@ -9,7 +9,14 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from wsgi_proxy.demo.events import Stamp, completed, errored, failed, incomplete, response_object
+from wsgi_proxy.demo.events import (
+    Stamp,
+    completed,
+    errored,
+    failed,
+    incomplete,
+    response_object,
+)
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 STAMP = Stamp(ordinal=3, created_at=1_700_000_000)

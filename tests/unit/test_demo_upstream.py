@@ -11,7 +11,14 @@ from pydantic import TypeAdapter
 from werkzeug.test import TestResponse
 
 from wsgi_proxy.demo.answers import _pace
-from wsgi_proxy.demo.modes import GARBAGE, MODES, Mode, dumps, mode_of_model, parse_mode
+from wsgi_proxy.demo.modes import (
+    GARBAGE,
+    MODES,
+    Mode,
+    dumps,
+    mode_of_model,
+    parse_mode,
+)
 from wsgi_proxy.demo.records import MOST_BYTES, MOST_RECORDS, Records
 from wsgi_proxy.demo.upstream import UpstreamOptions, create_upstream
 from wsgi_proxy.errors import SettingsError

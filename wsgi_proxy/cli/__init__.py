@@ -10,7 +10,14 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import keys, looking, printing, replaying, serving, trying
+from . import (
+    keys,
+    looking,
+    printing,
+    replaying,
+    serving,
+    trying,
+)
 from .doctor import doctor
 from .group import Commands
 

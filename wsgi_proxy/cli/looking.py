@@ -17,8 +17,8 @@ from ..settings import load
 from .group import config_option
 
 if TYPE_CHECKING:
-    from ..observe.timeline_reader import Line
-    from ..observe.timeline_rows import Row
+    from ..observe.timelines.reader import Line
+    from ..observe.timelines.rows import Row
 
 COLOURS = {"good": "green", "bad": "red", "sent": "cyan", "changed": "yellow"}
 WRITTEN_BY = "a proxy writes them with --timeline all, or --timeline errors"
@@ -59,7 +59,7 @@ def timeline(
     Arrows on the left are between client and proxy, those on the right between proxy and upstream; an event with both
     was passed on as it came. Where it was changed, [-this-] became {+that+}. Long lines are cut; --full shows them.
     """
-    from ..observe import timeline_rows
+    from ..observe.timelines import rows as timeline_rows
 
     if not paths:
         paths = (load(config, os.environ, {}).timeline_directory,)
@@ -87,8 +87,8 @@ def timeline(
 
 
 def _list(directory: Path, columns: int | None) -> None:
-    from ..observe.timeline_reader import sessions_in
-    from ..observe.timeline_rows import table
+    from ..observe.timelines.reader import sessions_in
+    from ..observe.timelines.rows import table
 
     found = sessions_in(directory)
     if not found:
@@ -99,7 +99,7 @@ def _list(directory: Path, columns: int | None) -> None:
 
 def _files(path: Path, session: str | None) -> list[Path]:
     """Return the files that are meant by a path: itself, or those of a session in a directory."""
-    from ..observe.timeline_reader import NAME, sessions_in
+    from ..observe.timelines.reader import NAME, sessions_in
 
     if not path.is_dir():
         return [path] if session is None else [path] if path.name.partition("-")[2].startswith(session) else []
@@ -110,7 +110,7 @@ def _files(path: Path, session: str | None) -> list[Path]:
 
 
 def _lines(path: Path, *, follow: bool) -> Iterator[Line]:
-    from ..observe.timeline_reader import read
+    from ..observe.timelines.reader import read
 
     closed = False
 
@@ -135,8 +135,8 @@ def _print(found: Iterator[Row]) -> None:
 
 def _print_blocks(path: Path, *, follow: bool) -> None:
     """Print bytes as they are; on a terminal, which some could steer, without control characters."""
-    from ..observe.timeline_blocks import blocks
-    from ..observe.timeline_rows import escaped
+    from ..observe.timelines.blocks import blocks
+    from ..observe.timelines.rows import escaped
 
     for block in blocks(_lines(path, follow=follow)):
         if sys.stdout.isatty():

@@ -15,7 +15,12 @@ from click.core import ParameterSource
 
 from ..demo.modes import MODES
 from ..errors import SettingsError, TimelineError
-from ..settings import BY_NAME, CONFIG_VARIABLE, SETTINGS, Given
+from ..settings import (
+    BY_NAME,
+    CONFIG_VARIABLE,
+    SETTINGS,
+    Given,
+)
 from .group import FACTOR
 
 DEMO_BIND = "127.0.0.1:8765"

@@ -17,7 +17,12 @@ import ujson
 from flask import Response, request
 
 from ..errors import kind_of
-from .events import Stamp, completed, failed, incomplete
+from .events import (
+    Stamp,
+    completed,
+    failed,
+    incomplete,
+)
 from .modes import (
     SLOW_DELAY_MS,
     SLOW_SECONDS,

@@ -15,7 +15,12 @@ import click
 from websockets.sync.connection import Connection
 
 from ..errors import ConnectionLost, ProxyError
-from .client import encode, open_connection, receive_turn, send
+from .client import (
+    encode,
+    open_connection,
+    receive_turn,
+    send,
+)
 from .screen import Screen, TurnFailed, Waiting
 from .script import Json
 

@@ -19,7 +19,13 @@ import ujson
 from websockets.sync.connection import Connection
 
 from ..errors import ProxyError
-from .client import describe_error, encode, open_connection, receive_turn, send
+from .client import (
+    describe_error,
+    encode,
+    open_connection,
+    receive_turn,
+    send,
+)
 from .configurations import print_client_configurations
 from .script import Json, text_of
 

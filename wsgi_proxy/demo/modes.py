@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 import ujson
 
 from ..errors import SettingsError
-from .events import Stamp, completed, errored, failed, incomplete
+from .events import (
+    Stamp,
+    completed,
+    errored,
+    failed,
+    incomplete,
+)
 from .script import Json
 
 MODES: dict[str, str] = {

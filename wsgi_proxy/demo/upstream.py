@@ -23,7 +23,12 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from werkzeug.exceptions import HTTPException
 
 from ..errors import SettingsError
-from .answers import UpstreamOptions, error_response, json_response, respond
+from .answers import (
+    UpstreamOptions,
+    error_response,
+    json_response,
+    respond,
+)
 from .modes import MODES
 from .records import Record, Records
 

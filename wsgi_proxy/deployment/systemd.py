@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 from ..settings import Settings
-from .place import commented, name_for_file, port_of, program
+from .place import (
+    commented,
+    name_for_file,
+    port_of,
+    program,
+)
 
 CONFIG_FILE = Path("/etc/wsgi-proxy/wsgi-proxy.toml")
 ENVIRONMENT_FILE = "/etc/wsgi-proxy/environment"

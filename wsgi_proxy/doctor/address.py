@@ -11,7 +11,13 @@ from ..protocol.wire import decode
 from .case import Case
 from .exchange import Heard, at, post
 from .refusals import failing, told, words_of
-from .results import Result, failure, note, ok, warning
+from .results import (
+    Result,
+    failure,
+    note,
+    ok,
+    warning,
+)
 from .words import counted
 
 NOT_HERE = frozenset((404, 405, 410, 501))

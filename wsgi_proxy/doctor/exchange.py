@@ -11,7 +11,12 @@ from typing import Any
 import requests
 
 from ..errors import ClosedEarly, TimedOut, UpstreamError
-from ..protocol.turn import DONE_MARKER, OUTPUT_ITEM_DONE, SIGNALS, Signal
+from ..protocol.turn import (
+    DONE_MARKER,
+    OUTPUT_ITEM_DONE,
+    SIGNALS,
+    Signal,
+)
 from ..protocol.wire import Malformed, decode, read_head
 from ..settings import Settings, UpstreamSettings
 from ..upstream.http import HTTPUpstream, Reply

@@ -10,7 +10,13 @@ from ..protocol.wire import decode
 from .case import Case
 from .exchange import Heard
 from .refusals import refused, words_of
-from .results import Result, note, ok, skipped, warning
+from .results import (
+    Result,
+    note,
+    ok,
+    skipped,
+    warning,
+)
 from .turns import NOT_WHOLE
 
 WORD = "pelican"

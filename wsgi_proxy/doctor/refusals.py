@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from ..errors import ClosedEarly, Rejected, TimedOut, UpstreamError
+from ..errors import (
+    ClosedEarly,
+    Rejected,
+    TimedOut,
+    UpstreamError,
+)
 from ..protocol.rejection import is_page
 from ..protocol.wire import decode
 from .exchange import Heard, Json, at

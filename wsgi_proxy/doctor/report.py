@@ -17,7 +17,12 @@ from .run import Interrupted, carry_out
 from .server import Server
 from .stanza import inner, stanza
 from .steps import SERVER, UPSTREAM
-from .verdict import Judgement, Verdict, judge, judge_server
+from .verdict import (
+    Judgement,
+    Verdict,
+    judge,
+    judge_server,
+)
 from .words import Cleaner, secrets_of
 
 WORKS, BROKEN, INTERRUPTED = 0, 1, 130

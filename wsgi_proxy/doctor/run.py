@@ -10,7 +10,14 @@ from typing import Protocol, TypeVar
 
 from ..errors import ProxyError
 from .progress import Progress
-from .results import Level, Outcome, Result, Step, failure, skipped
+from .results import (
+    Level,
+    Outcome,
+    Result,
+    Step,
+    failure,
+    skipped,
+)
 from .words import Cleaner
 
 TICK_SECONDS = 0.1

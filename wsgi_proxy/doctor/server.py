@@ -21,7 +21,13 @@ from websockets.sync.client import ClientConnection, connect
 
 from ..protocol.wire import decode, encode
 from ..upstream.faults import words_for
-from .results import Result, failure, note, ok, skipped
+from .results import (
+    Result,
+    failure,
+    note,
+    ok,
+    skipped,
+)
 
 MOST_BYTES = 2**16
 PONG_SECONDS = 10.0

@@ -8,7 +8,14 @@ from ..errors import Rejected
 from .case import Case
 from .exchange import TOO_MUCH, Heard
 from .refusals import failing, words_of
-from .results import Level, Result, failure, note, ok, skipped
+from .results import (
+    Level,
+    Result,
+    failure,
+    note,
+    ok,
+    skipped,
+)
 from .words import counted, seconds, size
 
 HELLO = "Say hello in one short sentence."

@@ -13,7 +13,6 @@ from ..settings.networks import Network
 from ..upstream.execution import Upstreams
 from .access import Access
 from .admin import Admins
-from .board import Board, Pulse
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
@@ -22,8 +21,14 @@ from .memory import Memory
 from .metrics import add_metrics_route, count_requests, listener
 from .origins import add_origin_headers
 from .reload import current_settings
-from .replies import UjsonProvider, explained, refusal, upgrade_required
-from .status import add_status_routes
+from .replies import (
+    UjsonProvider,
+    explained,
+    refusal,
+    upgrade_required,
+)
+from .status.board import Board, Pulse
+from .status.routes import add_status_routes
 from .surface import Surface
 from .tidying import keep_tidy
 from .worker import EXTENSION, UpgradeHandler

@@ -25,7 +25,13 @@ from .connection import Connection
 from .drain import DRAIN
 from .memory import Memory
 from .relay import Relay
-from .replies import client_headers, local_address, refusal, refused, upgrade_required
+from .replies import (
+    client_headers,
+    local_address,
+    refusal,
+    refused,
+    upgrade_required,
+)
 from .worker import TURN_STATE, UpgradeHandler
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from ..settings import Settings, load  # noqa: E402
 from .drain import MARGIN_SECONDS  # noqa: E402
 from .log import Log, adopt_log  # noqa: E402
 from .master import improve_master  # noqa: E402
-from .peers import PEERS  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
+from .status.peers import PEERS  # noqa: E402
 from .watchdog import Watchdog  # noqa: E402
 from .worker import improve  # noqa: E402
 

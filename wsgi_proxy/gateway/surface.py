@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import gevent
 from flask import Blueprint, Response, request
 
-from ..errors import AccessError, Bug, ConnectionLost, ProxyError, RequestError, TurnTimedOut, UpstreamError
+from ..errors import (
+    AccessError,
+    Bug,
+    ConnectionLost,
+    ProxyError,
+    RequestError,
+    TurnTimedOut,
+    UpstreamError,
+)
 from ..observe.observer import Observer
 from ..observe.turn_trace import TurnTrace
 from ..protocol.passage import Passage
@@ -27,7 +35,15 @@ from .attendance import attended
 from .drain import DRAIN
 from .memory import Memory
 from .models import Catalogue
-from .replies import carried, client_headers, dumps, local_address, refusal, refused, socket_of
+from .replies import (
+    carried,
+    client_headers,
+    dumps,
+    local_address,
+    refusal,
+    refused,
+    socket_of,
+)
 from .streaming import streamed
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import logging
 import gevent
 from gevent.event import Event
 
-from ..observe.timeline_files import Files
+from ..observe.timelines.files import Files
 
 log = logging.getLogger(__name__)
 

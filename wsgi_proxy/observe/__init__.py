@@ -5,5 +5,5 @@ Whoever serves a session or a turn tells a *trace* what happens to it (`session_
 `Observer` of a worker knows all traces, and tells its listeners when something begins or ends: for a line in the log
 (`lines.py`), for counters. What is said on the way, with its payload, is for a *journal* (`journal.py`), of which there
 are two: one writes the beginning of each payload to the log (`previews.py`), one a file for each session, the timeline
-(`timeline.py`). Nothing here decides anything, and nothing here may fail a turn.
+(`timelines`). Nothing here decides anything, and nothing here may fail a turn.
 """

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..errors import ClosedEarly, ProxyError, Rejected
-from ..protocol.wire import Malformed, decode, split_object, text_of
+from ..protocol.wire import (
+    Malformed,
+    decode,
+    split_object,
+    text_of,
+)
 
 CAUSE_CHARACTERS = 500
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..settings import Settings
 from .journal import SILENT, Journal, together
 from .previews import previews
-from .timeline import Timeline, Timelines
-from .timeline_failures import FailureTimeline
+from .timelines.failures import FailureTimeline
+from .timelines.writer import Timeline, Timelines
 
 
 class Journals:

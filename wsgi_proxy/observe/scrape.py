@@ -14,7 +14,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from . import shared
-from .instruments import REGISTRY, RESIDENT_BYTES, REST_SECONDS, SHARED
+from .instruments import (
+    REGISTRY,
+    RESIDENT_BYTES,
+    REST_SECONDS,
+    SHARED,
+)
 
 ATTEMPTS = 5
 

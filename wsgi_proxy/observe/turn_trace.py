@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import CredentialError, ProxyError
 from ..protocol.failure import Failure
-from .causes import CAUSE_CHARACTERS, Cause, Usage, cause_in, cause_of, usage_in
+from .causes import (
+    CAUSE_CHARACTERS,
+    Cause,
+    Usage,
+    cause_in,
+    cause_of,
+    usage_in,
+)
 
 if TYPE_CHECKING:
     from .session_trace import SessionTrace

@@ -10,9 +10,21 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from ..errors import ProtocolFault, ProxyError, Rejected, Unreachable, UpstreamError
+from ..errors import (
+    ProtocolFault,
+    ProxyError,
+    Rejected,
+    Unreachable,
+    UpstreamError,
+)
 from .frames import STATUS_BY_CODE, status_of
-from .wire import Malformed, decode, read_head, split_object, text_of
+from .wire import (
+    Malformed,
+    decode,
+    read_head,
+    split_object,
+    text_of,
+)
 
 
 class Fault(Enum):

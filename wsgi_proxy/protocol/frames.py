@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ProxyError, Rejected, kind_of
-from .wire import Head, Malformed, Raw, add_field, decode, encode, read_head, replace_field, split_object, text_of
+from .wire import (
+    Head,
+    Malformed,
+    Raw,
+    add_field,
+    decode,
+    encode,
+    read_head,
+    replace_field,
+    split_object,
+    text_of,
+)
 
 # What the codes of an upstream's error event mean as a status, where the event does not say.
 STATUS_BY_CODE = {

@@ -13,8 +13,23 @@ from ..errors import ClosedEarly, ProxyError
 from .frames import error_frame
 from .messages import invalid_json, model_of, refuse_lookalikes
 from .sse import server_sent
-from .turn import DONE_MARKER, SIGNALS, Signal, is_output, not_found
-from .wire import Fields, Malformed, encode, join_object, read_head, replace_field, split_object, text_of
+from .turn import (
+    DONE_MARKER,
+    SIGNALS,
+    Signal,
+    is_output,
+    not_found,
+)
+from .wire import (
+    Fields,
+    Malformed,
+    encode,
+    join_object,
+    read_head,
+    replace_field,
+    split_object,
+    text_of,
+)
 
 
 class Passage:

@@ -29,7 +29,15 @@ from .dialect import Dialect
 from .frames import error_frame, prewarm_frames
 from .messages import APPEND, CREATE, Message
 from .rules import RULES, Holder, Rule
-from .transcript import EMPTY, Known, KnownResponses, Ledger, Transcript, replaces, without_resent
+from .transcript import (
+    EMPTY,
+    Known,
+    KnownResponses,
+    Ledger,
+    Transcript,
+    replaces,
+    without_resent,
+)
 from .turn import State, Turn, not_found
 from .wire import Malformed
 

@@ -9,9 +9,21 @@ import requests
 from ..demo.client import authorization
 from ..errors import ProxyError, TimelineError
 from ..protocol.sse import Decoder
-from .player import Options, Played, Progress, expected_turns, prepared
+from .player import (
+    Options,
+    Played,
+    Progress,
+    expected_turns,
+    prepared,
+)
 from .recording import RESPONSES, Recording
-from .story import add, document_outcome, is_terminal, outcome_of, type_of
+from .story import (
+    add,
+    document_outcome,
+    is_terminal,
+    outcome_of,
+    type_of,
+)
 from .wires import headers_of, http_url
 
 MOST_EVENT_BYTES = 2**30

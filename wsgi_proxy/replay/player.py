@@ -20,8 +20,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ..errors import ConnectionLost
-from ..protocol.wire import Malformed, encode, read_head, replace_field, split_object, text_of
-from .recording import Message, Recording, Turn, needs_full
+from ..protocol.wire import (
+    Malformed,
+    encode,
+    read_head,
+    replace_field,
+    split_object,
+    text_of,
+)
+from .recording import (
+    Message,
+    Recording,
+    Turn,
+    needs_full,
+)
 from .story import (
     ERROR,
     Difference,

@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 
 from ..errors import TimelineError
 from ..observe.lines import shown
-from ..observe.timeline_reader import Line, Payload, Summary, read, sessions_in
+from ..observe.timelines.reader import (
+    Line,
+    Payload,
+    Summary,
+    read,
+    sessions_in,
+)
 from ..protocol.sse import Decoder
 
 RESPONSES = "/responses"

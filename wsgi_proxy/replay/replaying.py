@@ -8,7 +8,12 @@ from ..demo.client import open_connection
 from ..errors import TimelineError
 from .http_player import play_request
 from .player import Options, Played, Player
-from .recording import HTTP, Recording, find_one, load
+from .recording import (
+    HTTP,
+    Recording,
+    find_one,
+    load,
+)
 from .report import Report
 from .wires import WebSocketWire, headers_of
 

@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..protocol.wire import Malformed, split_object
-from .recording import Exchange, Recording, Turn, needs_full
+from .recording import (
+    Exchange,
+    Recording,
+    Turn,
+    needs_full,
+)
 
 
 class Entry(NamedTuple):

@@ -11,14 +11,25 @@ from pathlib import Path
 from flask import Flask, Response
 
 from ..demo.answers import error_response, streamed
-from ..demo.modes import Act, Bare, Steps, dumps
+from ..demo.modes import (
+    Act,
+    Bare,
+    Steps,
+    dumps,
+)
 from ..demo.records import Record
 from ..demo.upstream import application
 from ..errors import TimelineError, kind_of
 from ..observe.secrets import HIDDEN
 from ..protocol.sse import server_sent
 from ..protocol.wire import decode
-from .recording import RESPONSES, Exchange, Turn, find, load
+from .recording import (
+    RESPONSES,
+    Exchange,
+    Turn,
+    find,
+    load,
+)
 from .shelf import Entry, Shelf
 from .story import is_terminal, type_of
 

@@ -17,17 +17,38 @@ from typing import TypeVar
 from ..errors import ClosedEarly, CredentialError, UpstreamError
 from ..observe.session_trace import detached_turn
 from ..observe.turn_trace import TurnTrace
-from ..protocol.failure import Failure, failed_response, failure_of, reported_failure
+from ..protocol.failure import (
+    Failure,
+    failed_response,
+    failure_of,
+    reported_failure,
+)
 from ..protocol.messages import create_message
 from ..protocol.passage import Passage
 from ..protocol.turn import Turn, not_found
-from ..protocol.wire import Fields, Malformed, split_object, text_of
+from ..protocol.wire import (
+    Fields,
+    Malformed,
+    split_object,
+    text_of,
+)
 from ..settings import Settings
 from .credentials import Credential, Credentials
-from .failover import Attempts, Deliver, Opening, Schedule, Work
+from .failover import (
+    Attempts,
+    Deliver,
+    Opening,
+    Schedule,
+    Work,
+)
 from .headers import authorization, without_secrets
 from .http import EventStream, HTTPUpstream, Reply
-from .websocket import Events, UpgradeRefused, UpstreamSocket, WebSocketUpstream
+from .websocket import (
+    Events,
+    UpgradeRefused,
+    UpstreamSocket,
+    WebSocketUpstream,
+)
 
 log = logging.getLogger(__name__)
 

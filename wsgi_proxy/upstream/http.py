@@ -19,12 +19,32 @@ import requests
 import urllib3.exceptions
 
 from .. import __version__
-from ..errors import ClosedEarly, ProtocolFault, TimedOut, Unreachable, UpstreamError
+from ..errors import (
+    ClosedEarly,
+    ProtocolFault,
+    TimedOut,
+    Unreachable,
+    UpstreamError,
+)
 from ..observe.turn_trace import TurnTrace
-from ..protocol.rejection import encoding_of, first_line, is_page, may_hold_events, passed_headers, rejection
+from ..protocol.rejection import (
+    encoding_of,
+    first_line,
+    is_page,
+    may_hold_events,
+    passed_headers,
+    rejection,
+)
 from ..protocol.sse import Decoder
 from ..settings import Settings, UpstreamSettings
-from .faults import causes_of, no_connection, no_event, silence, was_closed, words_for
+from .faults import (
+    causes_of,
+    no_connection,
+    no_event,
+    silence,
+    was_closed,
+    words_for,
+)
 from .headers import authorization, forwarded, without_secrets
 from .transport import Adapter, Session
 

@@ -21,12 +21,23 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidStatus, ProxyError, WebSocketException
 
 from .. import __version__
-from ..errors import ClosedEarly, ProtocolFault, Unreachable, UpstreamError
+from ..errors import (
+    ClosedEarly,
+    ProtocolFault,
+    Unreachable,
+    UpstreamError,
+)
 from ..protocol.frames import error_code
 from ..protocol.rejection import first_line, passed_headers, rejection
 from ..settings import Settings, UpstreamSettings
 from .connection import Connection, headers_of
-from .faults import no_connection, no_event, silence, was_closed, words_for
+from .faults import (
+    no_connection,
+    no_event,
+    silence,
+    was_closed,
+    words_for,
+)
 from .headers import authorization, forwarded, without_secrets
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,16 @@ import pytest
 
 from wsgi_proxy.doctor import run
 from wsgi_proxy.doctor.progress import Progress
-from wsgi_proxy.doctor.results import Level, Result, Step, failure, note, ok, skipped, warning
+from wsgi_proxy.doctor.results import (
+    Level,
+    Result,
+    Step,
+    failure,
+    note,
+    ok,
+    skipped,
+    warning,
+)
 from wsgi_proxy.doctor.run import Interrupted, carry_out
 from wsgi_proxy.doctor.words import Cleaner
 from wsgi_proxy.errors import UpstreamError

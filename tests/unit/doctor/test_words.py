@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.doctor.words import LONGEST, Cleaner, secrets_of, shortened, size, visible
+from wsgi_proxy.doctor.words import (
+    LONGEST,
+    Cleaner,
+    secrets_of,
+    shortened,
+    size,
+    visible,
+)
 from wsgi_proxy.settings import UpstreamSettings
 
 LONG, SHORT = "sk-a-long-secret", "hush"

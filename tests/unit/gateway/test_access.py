@@ -12,7 +12,12 @@ import pytest
 
 from wsgi_proxy.errors import AccessError
 from wsgi_proxy.gateway import access as module
-from wsgi_proxy.gateway.access import LONGEST_KEY, MOST_OFFERS, Access, Client
+from wsgi_proxy.gateway.access import (
+    LONGEST_KEY,
+    MOST_OFFERS,
+    Access,
+    Client,
+)
 from wsgi_proxy.settings import KeySettings, Models, Settings
 
 LOOPBACK = ("127.0.0.1", 8765)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.gateway import drawing
-from wsgi_proxy.observe.views import AttemptView, TurnView
+from wsgi_proxy.gateway.status.routes import drawing
+from wsgi_proxy.observe.status.views import AttemptView, TurnView
 
 
 @pytest.mark.parametrize(

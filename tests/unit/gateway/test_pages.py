@@ -9,14 +9,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from wsgi_proxy.gateway.pages import Pages
-from wsgi_proxy.gateway.status import FOLDER
-from wsgi_proxy.observe.account import Account, EventRun, EventView, Exchange, RequestView
-from wsgi_proxy.observe.difference import Text, difference
-from wsgi_proxy.observe.series import Span
-from wsgi_proxy.observe.snapshot import CredentialView, Overview, RestView, Wish, WorkerView
-from wsgi_proxy.observe.timeline_reader import Summary
-from wsgi_proxy.observe.views import AttemptView, SessionView, TurnView
+from wsgi_proxy.gateway.status.pages import Pages
+from wsgi_proxy.gateway.status.routes import FOLDER
+from wsgi_proxy.observe.status.account import (
+    Account,
+    EventRun,
+    EventView,
+    Exchange,
+    RequestView,
+)
+from wsgi_proxy.observe.status.difference import Text, difference
+from wsgi_proxy.observe.status.series import Span
+from wsgi_proxy.observe.status.snapshot import (
+    CredentialView,
+    Overview,
+    RestView,
+    Wish,
+    WorkerView,
+)
+from wsgi_proxy.observe.status.views import AttemptView, SessionView, TurnView
+from wsgi_proxy.observe.timelines.reader import Summary
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\x1b[31m\x00{{ 7*7 }}javascript:alert(3)"
 TEXT = Text(HOSTILE, 10**9, cut=True)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 
-from wsgi_proxy.observe.difference import SHOWN_ITEMS, Difference, difference, shown
+from wsgi_proxy.observe.status.difference import (
+    SHOWN_ITEMS,
+    Difference,
+    difference,
+    shown,
+)
 
 
 def marks(found: Difference | None) -> dict[str, str]:

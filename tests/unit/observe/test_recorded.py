@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import UpstreamError
-from wsgi_proxy.observe.account import Account, account_of
-from wsgi_proxy.observe.recorded import EVENTS, EVENTS_OF_RUN, RUNS, recorded_account
+from wsgi_proxy.observe.status.account import Account, account_of
+from wsgi_proxy.observe.status.recorded import (
+    EVENTS,
+    EVENTS_OF_RUN,
+    RUNS,
+    recorded_account,
+)
 from wsgi_proxy.protocol.failure import Failure, Fault
 
 from .traces import COMPLETED, CREATED, DELTA, MESSAGE, Traced, Work, ask, begin, pass_on

@@ -9,7 +9,7 @@ import pytest
 
 from wsgi_proxy.errors import UpstreamError
 from wsgi_proxy.observe.observer import Observer
-from wsgi_proxy.observe.series import (
+from wsgi_proxy.observe.status.series import (
     SECONDS,
     Second,
     Series,

@@ -8,12 +8,18 @@ import msgspec
 import pytest
 
 from wsgi_proxy.errors import RequestError, UpstreamError
-from wsgi_proxy.observe.account import Account, EventRun, EventView, Exchange, RequestView
-from wsgi_proxy.observe.difference import Difference, Part, Text
 from wsgi_proxy.observe.observer import Observer
-from wsgi_proxy.observe.series import Second
 from wsgi_proxy.observe.session_trace import HTTP
-from wsgi_proxy.observe.snapshot import (
+from wsgi_proxy.observe.status.account import (
+    Account,
+    EventRun,
+    EventView,
+    Exchange,
+    RequestView,
+)
+from wsgi_proxy.observe.status.difference import Difference, Part, Text
+from wsgi_proxy.observe.status.series import Second
+from wsgi_proxy.observe.status.snapshot import (
     ROWS,
     CredentialView,
     Overview,
@@ -25,7 +31,7 @@ from wsgi_proxy.observe.snapshot import (
     overview,
     websockets_in,
 )
-from wsgi_proxy.observe.views import AttemptView, SessionView, TurnView
+from wsgi_proxy.observe.status.views import AttemptView, SessionView, TurnView
 
 from .traces import Work, ask, begin
 

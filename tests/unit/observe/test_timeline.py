@@ -11,8 +11,8 @@ import pytest
 from wsgi_proxy.errors import RequestError
 from wsgi_proxy.observe.journal import SILENT, Journal, Tee
 from wsgi_proxy.observe.journals import Journals
-from wsgi_proxy.observe.timeline import Timeline
-from wsgi_proxy.observe.timeline_reader import Payload, read
+from wsgi_proxy.observe.timelines.reader import Payload, read
+from wsgi_proxy.observe.timelines.writer import Timeline
 from wsgi_proxy.protocol.sse import server_sent
 from wsgi_proxy.settings import Settings, UpstreamSettings
 

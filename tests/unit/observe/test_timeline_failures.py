@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ProxyError, RequestError, Unreachable
-from wsgi_proxy.observe import timeline_failures
 from wsgi_proxy.observe.session_trace import SessionTrace
+from wsgi_proxy.observe.timelines import failures as timeline_failures
 
 from .traces import CREATED, DELTA, MESSAGE, Traced, Work, ask, begin, complete, fail_attempt, pass_on
 

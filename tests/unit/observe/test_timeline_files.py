@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from wsgi_proxy.observe import timeline_files
-from wsgi_proxy.observe.timeline_files import File, Files
-from wsgi_proxy.observe.timeline_reader import read
-from wsgi_proxy.observe.timeline_tidying import SHARE, tidy
+from wsgi_proxy.observe.timelines import files as timeline_files
+from wsgi_proxy.observe.timelines.files import File, Files
+from wsgi_proxy.observe.timelines.reader import read
+from wsgi_proxy.observe.timelines.tidying import SHARE, tidy
 from wsgi_proxy.settings import Settings
 
 from .traces import Traced, begin, complete, pass_on

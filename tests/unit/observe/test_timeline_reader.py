@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import TimelineError
-from wsgi_proxy.observe import timeline_reader
-from wsgi_proxy.observe.timeline_reader import Payload, read, sessions_in, summary_of
+from wsgi_proxy.observe.timelines import reader as timeline_reader
+from wsgi_proxy.observe.timelines.reader import (
+    Payload,
+    read,
+    sessions_in,
+    summary_of,
+)
 
 SESSION: dict[str, Any] = {"at": 0, "kind": "session", "format": 1, "wall": 100.5, "session": "s1", "client": "::1"}
 NAME = "20261124T201501Z-s1.jsonl"

@@ -20,7 +20,12 @@ from wsgi_proxy.errors import (
     TurnTimedOut,
     Unreachable,
 )
-from wsgi_proxy.observe.causes import Usage, cause_in, cause_of, usage_in
+from wsgi_proxy.observe.causes import (
+    Usage,
+    cause_in,
+    cause_of,
+    usage_in,
+)
 from wsgi_proxy.observe.lines import Lines, sentence, turn_fields
 from wsgi_proxy.observe.observer import Observer
 from wsgi_proxy.observe.session_trace import RECENT_TURNS, SessionTrace, detached_turn

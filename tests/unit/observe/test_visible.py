@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.observe.visible import clipped, visible
+from wsgi_proxy.observe.status.visible import clipped, visible
 
 
 @pytest.mark.parametrize(

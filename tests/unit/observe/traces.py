@@ -10,7 +10,7 @@ from typing import Any
 from wsgi_proxy.observe.journals import Journals
 from wsgi_proxy.observe.observer import Observer
 from wsgi_proxy.observe.session_trace import SessionTrace
-from wsgi_proxy.observe.timeline_reader import Line, read
+from wsgi_proxy.observe.timelines.reader import Line, read
 from wsgi_proxy.observe.turn_trace import TurnTrace
 from wsgi_proxy.protocol.failure import Failure, Fault
 from wsgi_proxy.settings import Settings

@@ -7,7 +7,12 @@ import json
 from typing import Any
 
 from wsgi_proxy.protocol.dialect import V2, Dialect
-from wsgi_proxy.protocol.session import Answer, Limits, Session, Work
+from wsgi_proxy.protocol.session import (
+    Answer,
+    Limits,
+    Session,
+    Work,
+)
 from wsgi_proxy.protocol.turn import Turn
 
 NOW = 1_700_000_000.75

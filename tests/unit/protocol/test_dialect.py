@@ -4,7 +4,13 @@ import dataclasses
 
 import pytest
 
-from wsgi_proxy.protocol.dialect import DIALECTS, V1, V2, Dialect, negotiate
+from wsgi_proxy.protocol.dialect import (
+    DIALECTS,
+    V1,
+    V2,
+    Dialect,
+    negotiate,
+)
 
 
 @pytest.mark.parametrize(

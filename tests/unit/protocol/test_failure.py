@@ -15,7 +15,14 @@ from wsgi_proxy.errors import (
     Unreachable,
     UpstreamError,
 )
-from wsgi_proxy.protocol.failure import Failure, Fault, failed_response, failure_of, reported_failure, retry_after
+from wsgi_proxy.protocol.failure import (
+    Failure,
+    Fault,
+    failed_response,
+    failure_of,
+    reported_failure,
+    retry_after,
+)
 from wsgi_proxy.protocol.rejection import rejection
 
 from .sessions import raw

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from wsgi_proxy.errors import ProxyError, Rejected, RequestError, TimedOut
+from wsgi_proxy.errors import (
+    ProxyError,
+    Rejected,
+    RequestError,
+    TimedOut,
+)
 from wsgi_proxy.protocol import frames
 from wsgi_proxy.protocol.wire import read_head
 

@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from wsgi_proxy.errors import ClosedEarly, Rejected, RequestError, TimedOut
+from wsgi_proxy.errors import (
+    ClosedEarly,
+    Rejected,
+    RequestError,
+    TimedOut,
+)
 from wsgi_proxy.protocol.passage import Passage
 from wsgi_proxy.protocol.sse import Decoder, server_sent
 from wsgi_proxy.protocol.turn import OPENING, SIGNALS, Signal

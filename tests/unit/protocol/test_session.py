@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ClosedEarly
-from wsgi_proxy.protocol.dialect import DIALECTS, V1, V2, Dialect
+from wsgi_proxy.protocol.dialect import (
+    DIALECTS,
+    V1,
+    V2,
+    Dialect,
+)
 from wsgi_proxy.protocol.messages import APPEND, CREATE
 from wsgi_proxy.protocol.rules import RULES, Holder, Rule
 from wsgi_proxy.protocol.session import Answer, Limits, Session

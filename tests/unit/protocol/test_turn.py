@@ -8,10 +8,24 @@ from typing import Any
 
 import pytest
 
-from wsgi_proxy.errors import ClosedEarly, Rejected, RequestError, TimedOut
+from wsgi_proxy.errors import (
+    ClosedEarly,
+    Rejected,
+    RequestError,
+    TimedOut,
+)
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
 from wsgi_proxy.protocol.transcript import EMPTY, Known
-from wsgi_proxy.protocol.turn import ENDED, OPENING, SIGNALS, TRANSITIONS, Signal, State, Turn, not_found
+from wsgi_proxy.protocol.turn import (
+    ENDED,
+    OPENING,
+    SIGNALS,
+    TRANSITIONS,
+    Signal,
+    State,
+    Turn,
+    not_found,
+)
 from wsgi_proxy.protocol.wire import Malformed, read_head
 
 from .sessions import decoded_error

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import ConnectionLost, TimelineError
-from wsgi_proxy.replay.player import Options, Played, Player, prepared
+from wsgi_proxy.replay.player import (
+    Options,
+    Played,
+    Player,
+    prepared,
+)
 from wsgi_proxy.replay.recording import load
 from wsgi_proxy.replay.story import Difference
 

@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from wsgi_proxy.replay.story import Difference, Outcome, Story, add, differences, document_outcome, outcome_of
+from wsgi_proxy.replay.story import (
+    Difference,
+    Outcome,
+    Story,
+    add,
+    differences,
+    document_outcome,
+    outcome_of,
+)
 
 DONE = Outcome("response.completed")
 CREATED, DELTA, LAST = "response.created", "response.output_text.delta", "response.completed"

@@ -13,7 +13,13 @@ from wsgi_proxy.demo.modes import Act
 from wsgi_proxy.errors import SettingsError, TimelineError, UpstreamError
 from wsgi_proxy.protocol.failure import failure_of
 from wsgi_proxy.replay.recording import Exchange, Turn, load
-from wsgi_proxy.replay.upstream import End, _steps, end_of, headers_of, recorded_upstream
+from wsgi_proxy.replay.upstream import (
+    End,
+    _steps,
+    end_of,
+    headers_of,
+    recorded_upstream,
+)
 from wsgi_proxy.replay.wires import headers_of as client_headers
 from wsgi_proxy.replay.wires import http_url
 from wsgi_proxy.upstream import faults

@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from wsgi_proxy.upstream.answer import MAX_INTERIM, MAX_TRAILERS, Answer, BadChunk
+from wsgi_proxy.upstream.answer import (
+    MAX_INTERIM,
+    MAX_TRAILERS,
+    Answer,
+    BadChunk,
+)
 
 HOUR = 3600.0
 OK = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

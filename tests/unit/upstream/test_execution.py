@@ -25,7 +25,12 @@ from wsgi_proxy.protocol.passage import Passage
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.transcript import Known
 from wsgi_proxy.protocol.turn import State, Turn
-from wsgi_proxy.settings import KeySettings, Models, Settings, UpstreamSettings
+from wsgi_proxy.settings import (
+    KeySettings,
+    Models,
+    Settings,
+    UpstreamSettings,
+)
 from wsgi_proxy.upstream.credentials import Credential
 from wsgi_proxy.upstream.execution import Executor, Upstreams
 from wsgi_proxy.upstream.http import Reply

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 
-from ..protocol.wire import Malformed, read_head
-from .timeline_reader import Line, Payload, Summary
+from ...protocol.wire import Malformed, read_head
+from .reader import Line, Payload, Summary
 
 HEADING = "  seconds  client  upstream"
 CLIENT, UPSTREAM, BOTH, NOBODY = "-->             ", "        -->     ", "<--     <--     ", "                "

@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import TimelineError
-from ..protocol.wire import Malformed, read_head
-from .account import Account, EventRun, EventView, Exchange, RequestView
+from ...errors import TimelineError
+from ...protocol.wire import Malformed, read_head
+from ..timelines.reader import Line, Payload, read
+from .account import (
+    Account,
+    EventRun,
+    EventView,
+    Exchange,
+    RequestView,
+)
 from .difference import Text, difference, shown
-from .timeline_reader import Line, Payload, read
-from .views import CAUSE_CHARACTERS, NAME_CHARACTERS, AttemptView, SessionView, TurnView
+from .views import (
+    CAUSE_CHARACTERS,
+    NAME_CHARACTERS,
+    AttemptView,
+    SessionView,
+    TurnView,
+)
 from .visible import clipped
 
 TURNS = 500

@@ -20,12 +20,12 @@ from typing import Any
 import msgspec
 from flask import Blueprint, Response, request
 
-from ..errors import AccessError, ProxyError, RequestError
-from ..observe.snapshot import Wish
-from .admin import Admins
+from ...errors import AccessError, ProxyError, RequestError
+from ...observe.status.snapshot import Wish
+from ..admin import Admins
+from ..replies import local_address, refusal, refused
 from .board import Board
 from .pages import Pages
-from .replies import local_address, refusal, refused
 
 FOLDER = Path(__file__).parent / "page"
 FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..protocol.wire import Malformed, encode, split_array
-from .secrets import BytesMask
+from ...protocol.wire import Malformed, encode, split_array
+from ..secrets import BytesMask
 
 PREVIEW_BYTES = 2048
 NO_LIMIT = sys.maxsize

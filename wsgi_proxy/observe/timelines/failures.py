@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from .session_trace import SessionTrace
-from .timeline import Timeline, Timelines
-from .turn_trace import Outcome, TurnTrace
+from ..session_trace import SessionTrace
+from ..turn_trace import Outcome, TurnTrace
+from .writer import Timeline, Timelines
 
 # As the reference, which keeps the body of a request only if it is that small.
 SMALL_BYTES = 2**20

@@ -8,7 +8,12 @@ from difflib import SequenceMatcher
 
 import msgspec
 
-from ..protocol.wire import Malformed, is_array, split_array, split_object
+from ...protocol.wire import (
+    Malformed,
+    is_array,
+    split_array,
+    split_object,
+)
 
 SHOWN_BYTES = 2**15
 # What is longer is not laid out in lines, because that takes time in which nothing else happens.

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ..settings import Settings
-from .timeline_tidying import SHARE, tidy
+from ...settings import Settings
+from .tidying import SHARE, tidy
 
 log = logging.getLogger(__name__)
 

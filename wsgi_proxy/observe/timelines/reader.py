@@ -15,8 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from ..errors import TimelineError
-from ..protocol.wire import Malformed, decode, split_array, split_object, text_of
+from ...errors import TimelineError
+from ...protocol.wire import (
+    Malformed,
+    decode,
+    split_array,
+    split_object,
+    text_of,
+)
 
 FORMAT = 1
 NAME = re.compile(r"(\d{8}T\d{6}Z)-([0-9A-Za-z_.-]{1,100})\.jsonl")

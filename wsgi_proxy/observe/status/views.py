@@ -10,8 +10,8 @@ import time
 
 import msgspec
 
-from .session_trace import SessionTrace
-from .turn_trace import Attempt, TurnTrace
+from ..session_trace import SessionTrace
+from ..turn_trace import Attempt, TurnTrace
 from .visible import clipped
 
 NAME_CHARACTERS = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .timeline_reader import Line, Payload
+from .reader import Line, Payload
 
 
 def blocks(lines: Iterable[Line]) -> Iterator[bytes]:

@@ -11,14 +11,14 @@ from pathlib import Path
 import gevent
 import msgspec
 
-from .. import __version__
-from ..errors import TimelineError
-from ..observe.account import Account, account_of
-from ..observe.observer import Observer
-from ..observe.recorded import recorded_account
-from ..observe.series import Series
-from ..observe.session_trace import SessionTrace
-from ..observe.snapshot import (
+from ... import __version__
+from ...errors import TimelineError
+from ...observe.observer import Observer
+from ...observe.session_trace import SessionTrace
+from ...observe.status.account import Account, account_of
+from ...observe.status.recorded import recorded_account
+from ...observe.status.series import Series
+from ...observe.status.snapshot import (
     ROWS,
     CredentialView,
     Overview,
@@ -30,15 +30,20 @@ from ..observe.snapshot import (
     overview,
     websockets_in,
 )
-from ..observe.timeline_reader import NAME, Line, Summary, summary_of
-from ..observe.views import NAME_CHARACTERS
-from ..observe.visible import clipped
-from ..upstream.cooldowns import Rest, Scope
-from ..upstream.credentials import Credentials
-from .care import CARE
-from .drain import DRAIN
-from .memory import Memory
-from .metrics import totals
+from ...observe.status.views import NAME_CHARACTERS
+from ...observe.status.visible import clipped
+from ...observe.timelines.reader import (
+    NAME,
+    Line,
+    Summary,
+    summary_of,
+)
+from ...upstream.cooldowns import Rest, Scope
+from ...upstream.credentials import Credentials
+from ..care import CARE
+from ..drain import DRAIN
+from ..memory import Memory
+from ..metrics import totals
 from .peers import PEERS
 
 log = logging.getLogger(__name__)

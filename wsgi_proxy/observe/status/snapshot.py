@@ -10,12 +10,17 @@ from typing import TypeVar
 
 import msgspec
 
+from ..observer import Observer
+from ..session_trace import HTTP, SessionTrace
+from ..turn_trace import TurnTrace
 from .account import Account
-from .observer import Observer
 from .series import Second, Span, spans
-from .session_trace import HTTP, SessionTrace
-from .turn_trace import TurnTrace
-from .views import SessionView, TurnView, view_of_session, view_of_turn
+from .views import (
+    SessionView,
+    TurnView,
+    view_of_session,
+    view_of_turn,
+)
 
 # Of each list a page shows these many rows.
 ROWS = 100

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .timeline_reader import NAME
+from .reader import NAME
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .turn_trace import Attempt, Outcome, TurnTrace
+from ..turn_trace import Attempt, Outcome, TurnTrace
 
 if TYPE_CHECKING:
-    from .session_trace import SessionTrace
+    from ..session_trace import SessionTrace
 
 SECONDS = 300
 # Times are counted in buckets, each a twelfth wider than the one before: no percentile is further off than that.

@@ -6,9 +6,14 @@ import time
 
 import msgspec
 
+from ..session_trace import SessionTrace
 from .difference import Difference, Text
-from .session_trace import SessionTrace
-from .views import SessionView, TurnView, view_of_session, view_of_turn
+from .views import (
+    SessionView,
+    TurnView,
+    view_of_session,
+    view_of_turn,
+)
 
 
 class EventView(msgspec.Struct):

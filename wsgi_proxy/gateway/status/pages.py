@@ -11,13 +11,13 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from .. import __version__
-from ..observe.account import Account
-from ..observe.series import Span, percentile
-from ..observe.snapshot import Overview, Wish
-from ..observe.timeline_reader import Summary
-from ..observe.turn_trace import Outcome
-from ..observe.visible import visible
+from ... import __version__
+from ...observe.status.account import Account
+from ...observe.status.series import Span, percentile
+from ...observe.status.snapshot import Overview, Wish
+from ...observe.status.visible import visible
+from ...observe.timelines.reader import Summary
+from ...observe.turn_trace import Outcome
 from . import drawing
 
 # How each outcome is marked, besides its name: by a sign that is not only a colour.

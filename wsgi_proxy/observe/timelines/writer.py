@@ -1,7 +1,7 @@
 """
 A journal that writes what happens in a session to a file of its own, as it happens.
 
-The lines are those that `timeline_reader.py` reads. A session whose process is killed has all of them until then,
+The lines are those that `reader.py` reads. A session whose process is killed has all of them until then,
 because each was handed to the system at once, with one call.
 """
 
@@ -15,16 +15,16 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
-from .. import __version__
-from ..settings import Settings
-from .journal import Journal
-from .logs import secrets_of
-from .secrets import BytesMask, keys_in, shown_headers
-from .session_trace import HTTP, SessionTrace
-from .timeline_files import File, Files
-from .timeline_lines import NO_LIMIT, PREVIEW_BYTES, Scribe
-from .timeline_reader import FORMAT
-from .turn_trace import Attempt, TurnTrace
+from ... import __version__
+from ...settings import Settings
+from ..journal import Journal
+from ..logs import secrets_of
+from ..secrets import BytesMask, keys_in, shown_headers
+from ..session_trace import HTTP, SessionTrace
+from ..turn_trace import Attempt, TurnTrace
+from .files import File, Files
+from .lines import NO_LIMIT, PREVIEW_BYTES, Scribe
+from .reader import FORMAT
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..observe.views import AttemptView, TurnView
+from ...observe.status.views import AttemptView, TurnView
 
 WIDTH, HEIGHT = 240.0, 48.0
 BAR_WIDTH = 1000.0

@@ -140,6 +140,16 @@ def _lie(liar: socket.socket) -> None:
         sock.sendall(b'{"pid": "x", "nonsense": [')
 
 
+def test_workers_that_have_ended_leave_nothing_behind(start: Start, tmp_path: Path) -> None:
+    """Also where nobody looks, and workers are replaced all the time."""
+    proxy = start()
+    pids = until(lambda: _pids(root_of(proxy), 2))
+    folder = folder_in(tmp_path)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(names := {path.name for path in folder.iterdir()}) == 2 and not names & set(map(str, pids)))
+
+
 def test_a_session_of_a_killed_worker_is_shown_from_its_timeline(start: Start) -> None:
     """By whichever worker is asked, with all that was said until then."""
     proxy = start(timeline="all")

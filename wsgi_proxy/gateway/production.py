@@ -78,6 +78,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
             server.app.callable = None
 
     def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - as it is called
+        PEERS.forget(worker.pid)
         try:
             shared.bury(worker.pid)
         except Exception:

@@ -5,8 +5,8 @@ Theory of operation
 -------------------
 The master makes a folder that only its own user can enter. Each worker listens there on a Unix socket that is named
 after its process id; whoever connects sends a question, which is one line, and gets what the worker knows, until the
-end of the connection. A worker that is killed leaves its socket behind: nobody accepts there, and the next one who
-tries removes it. Without this project's configuration there is no folder, and a worker knows only of itself.
+end of the connection. A worker that ends leaves its socket behind: nobody accepts there, and the master removes it,
+or the next one who tries. Without this project's configuration there is no folder, and a worker knows only of itself.
 """
 
 from __future__ import annotations
@@ -81,6 +81,12 @@ class Peers:
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+    def forget(self, pid: int) -> None:
+        """Remove what a worker that has ended has left there, in the master."""
+        with contextlib.suppress(OSError):
+            if self.folder:
+                (self.folder / str(pid)).unlink(missing_ok=True)
 
     def add_source(self, source: Source) -> int:
         """Have questions answered as long as the source is there; return the number with which others ask for it."""

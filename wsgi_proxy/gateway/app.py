@@ -10,7 +10,7 @@ from ..observe.journals import Journals
 from ..observe.observer import Observer
 from ..settings import Settings
 from ..settings.networks import Network
-from ..upstream.execution import Upstreams
+from ..upstream.upstreams import Upstreams
 from .access import Access
 from .admin import Admins
 from .bridge import Bridge

@@ -18,7 +18,8 @@ from ..protocol.dialect import negotiate
 from ..protocol.frames import error_frame
 from ..protocol.session import Limits, Session
 from ..settings import Settings
-from ..upstream.execution import Executor, Upstreams
+from ..upstream.execution import Executor
+from ..upstream.upstreams import Upstreams
 from .access import Access, Admission, Client
 from .care import Times
 from .connection import Connection

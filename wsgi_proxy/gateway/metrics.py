@@ -15,7 +15,7 @@ from ..observe import metrics
 from ..observe.labels import OTHER
 from ..observe.scrape import exposition
 from ..settings import Settings
-from ..upstream.execution import Upstreams
+from ..upstream.upstreams import Upstreams
 from .admin import Admins
 from .drain import DRAIN
 from .memory import Memory

@@ -13,7 +13,8 @@ from gevent.pool import Group
 from ..errors import UpstreamError
 from ..settings import UpstreamSettings
 from ..upstream.credentials import Credential
-from ..upstream.execution import Executor, Upstreams
+from ..upstream.execution import Executor
+from ..upstream.upstreams import Upstreams
 
 Model = dict[str, Any]
 

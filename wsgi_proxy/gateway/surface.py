@@ -28,8 +28,9 @@ from ..protocol.rejection import passed_headers
 from ..protocol.turn import not_found
 from ..settings import Settings
 from ..upstream.credentials import Credential
-from ..upstream.execution import Executor, Upstreams
+from ..upstream.execution import Executor
 from ..upstream.http import Reply
+from ..upstream.upstreams import Upstreams
 from .access import Access, Client
 from .attendance import attended
 from .drain import DRAIN

@@ -1,5 +1,5 @@
 """
-Executing turns: the upstreams of a worker, and what one client session has with them.
+Executing turns: what one client session has with the upstreams.
 
 A turn goes to the credential that its session used last, if that can take it, over WebSocket where the upstream speaks
 that and over HTTP otherwise, and to others if it fails before the client has seen anything of it.
@@ -32,8 +32,7 @@ from ..protocol.wire import (
     split_object,
     text_of,
 )
-from ..settings import Settings
-from .credentials import Credential, Credentials
+from .credentials import Credential
 from .failover import (
     Attempts,
     Deliver,
@@ -42,52 +41,17 @@ from .failover import (
     Work,
 )
 from .headers import authorization, without_secrets
-from .http import EventStream, HTTPUpstream, Reply
+from .http import EventStream, Reply
+from .upstreams import Upstreams
 from .websocket import (
     Events,
     UpgradeRefused,
     UpstreamSocket,
-    WebSocketUpstream,
 )
 
 log = logging.getLogger(__name__)
 
 AnyWork = TypeVar("AnyWork", bound=Work)
-
-
-class Upstreams:
-    """
-    All upstreams, as one worker sees them.
-
-    Args:
-        settings: With at least one upstream.
-
-    Attributes:
-        credentials: Who can take a turn.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.credentials = Credentials(settings, time.monotonic)
-        self._http = {upstream.name: HTTPUpstream(upstream, settings) for upstream in settings.upstreams}
-        self._websocket = {
-            found.name: WebSocketUpstream(found.name, found.upstream, found.key, settings)
-            for found in self.credentials.all
-            if found.upstream.websockets
-        }
-
-    @property
-    def speak_websocket(self) -> bool:
-        """Whether one of them does; it has to be asked about prewarms."""
-        return bool(self._websocket)
-
-    def http(self, credential: Credential) -> HTTPUpstream:
-        """Return what executes turns of a credential over HTTP."""
-        return self._http[credential.upstream.name]
-
-    def websocket(self, credential: Credential) -> WebSocketUpstream | None:
-        """Return what executes turns of a credential over WebSocket; None if its upstream does not speak that."""
-        return self._websocket.get(credential.name)
 
 
 class Executor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsgi_proxy.gateway.status.routes import drawing
+from wsgi_proxy.gateway.status import drawing
 from wsgi_proxy.observe.status.views import AttemptView, TurnView
 
 

@@ -14,8 +14,8 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
+from wsgi_proxy.gateway.status import peers
 from wsgi_proxy.gateway.status.peers import Peers
-from wsgi_proxy.gateway.status.routes import peers
 
 
 class Told:

@@ -32,8 +32,9 @@ from wsgi_proxy.settings import (
     UpstreamSettings,
 )
 from wsgi_proxy.upstream.credentials import Credential
-from wsgi_proxy.upstream.execution import Executor, Upstreams
+from wsgi_proxy.upstream.execution import Executor
 from wsgi_proxy.upstream.http import Reply
+from wsgi_proxy.upstream.upstreams import Upstreams
 from wsgi_proxy.upstream.websocket import UpgradeRefused
 
 from ..protocol.sessions import ANSWER, completed, decoded_error, message, new_session, raw, turn_of, user

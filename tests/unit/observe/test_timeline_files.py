@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,17 @@ from wsgi_proxy.settings import Settings
 from .traces import Traced, begin, complete, pass_on
 
 
-@pytest.fixture
-def disk() -> Iterator[None]:
-    """A process whose files cannot grow beyond 4,096 bytes, until the end of the test; as on a disk that is full."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let files of this process not grow beyond 4,096 bytes; not longer than needed, for pytest may write to one."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -51,15 +54,14 @@ def test_a_session_has_a_file_of_a_limited_size(tmp_path: Path, room: int) -> No
     assert [b"h" * 49, *([first] if room == 100 else []), limit, b"end"] == (tmp_path / "f").read_bytes().splitlines()
 
 
-def test_a_full_disk_is_said_once_and_fails_no_turn(
-    tmp_path: Path, disk: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_is_said_once_and_fails_no_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is in the file are whole lines; a later session is tried again, and has as much as there is room for."""
     traced = Traced(tmp_path / "t")
-    session = traced.session()
-    for _ in range(10):
-        complete(session, b'{"type":"%b"}' % (b"x" * 500))
-    session.close("x")
+    with full_disk():
+        session = traced.session()
+        for _ in range(10):
+            complete(session, b'{"type":"%b"}' % (b"x" * 500))
+        session.close("x")
     (path,) = (tmp_path / "t").iterdir()
     assert 2000 < path.stat().st_size <= 4096
     assert path.read_bytes().endswith(b"\n")
@@ -100,14 +102,14 @@ def test_a_disk_that_is_full(small_disk: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_writing_begins_again_when_there_is_room(
-    tmp_path: Path, disk: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For new sessions; the file that was cut has its limit, its ends, and the end of the session."""
     monkeypatch.setattr(timeline_files, "RETRY_SECONDS", 0.0)
     traced = Traced(tmp_path / "t")
-    session = traced.session()
-    complete(session, b'{"type":"%b"}' % (b"x" * 5000))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    with full_disk():
+        session = traced.session()
+        complete(session, b'{"type":"%b"}' % (b"x" * 5000))
     complete(session)
     session.close("x")
     assert ["answer", "limit", "end", "end", "close"] == traced.kinds()[-5:]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,10 @@ from ..servers import ScriptedUpstream, chunked, sized
 from .wire import CLOSE, RawClient, completed, create, event, frame
 
 JSON = {"WSGI_PROXY_LOG_FORMAT": "auto", "WSGI_PROXY_ACCESS_LOG": "true"}
+UPGRADE = (
+    b"GET /v1/responses HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 HOLDS_IT_ALL = 'the {"type": "response.done"} of \u00fc\n[INFO] forged'
 
 
@@ -139,3 +145,21 @@ def test_on_a_terminal_lines_are_sentences(upstream: UpstreamProcess, tmp_path: 
         os.close(ours)
     assert b"[INFO] Listening at: " in seen
     assert b'{"time"' not in seen
+
+
+def test_a_client_that_has_left_before_its_upgrade_is_no_session(
+    start_proxy: Callable[..., ProxyProcess], upstream: UpstreamProcess
+) -> None:
+    """Nothing is left of it that would count as open, and the log has no traceback."""
+    proxy = start_proxy(upstream.url, "--workers", "1")
+    host, _, port = proxy.address.rpartition(":")
+    for _ in range(30):
+        with socket.create_connection((host, int(port))) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(UPGRADE % proxy.address.encode())
+    with RawClient(proxy.ws_url) as last:
+        last.send(frame(CLOSE, b"\x03\xe8"))
+        last.read_close()
+    proxy.wait_until(lambda: "(OK)" in proxy.log())
+    proxy.wait_until(lambda: proxy.log().count("opened by") == proxy.log().count("closed after"))
+    assert "Traceback" not in proxy.log()

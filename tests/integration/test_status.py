@@ -261,3 +261,18 @@ def test_workers_of_a_preloaded_application_ask_each_other_after_a_reload(
         until(lambda: (pids := _pids(root, 2)) and not pids & before)
     finally:
         server.stop()
+
+
+def test_a_session_whose_worker_is_busy_is_not_called_lost(start: Start) -> None:
+    """Its file is being written, whoever does not answer."""
+    proxy = start(timeline="all")
+    root = root_of(proxy)
+    with RawClient(proxy.ws_url) as client:
+        client.say(create(model="demo:slow:60"))
+        assert "response.created" == client.hear()["type"]
+        (turn,) = until(lambda: look(root)["running"])
+        address = f"/status/sessions/{turn['session']}.json"
+        pid = look(root, address)["pid"]
+        with stopped(pid):
+            account = until(lambda: _when(look(root, address), lambda seen: seen["pid"] is None))
+        assert "open" == account["session"]["state"]

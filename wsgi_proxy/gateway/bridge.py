@@ -90,11 +90,16 @@ class Bridge:
         dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
         self._mind_turn_state(headers, websocket.handler)
         client = admission.client
+        try:
+            connection = self._take_over(websocket, admission.subprotocol)
+        except OSError:
+            log.debug("a client has left before its connection was upgraded")
+            return
         Relay(
             trace=self._observer.session(
                 name, headers, client=request.remote_addr or "-", key=client.name, dialect=dialect.name
             ),
-            connection=self._take_over(websocket, admission.subprotocol),
+            connection=connection,
             session=Session(
                 dialect,
                 clock=time.time,

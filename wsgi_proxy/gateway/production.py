@@ -66,6 +66,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         refuse_public_addresses(server, settings)
         PEERS.open_folder(server.cfg.uid, server.cfg.gid)
         tell_warnings(settings)
+        shared.hold(server.cfg.uid, server.cfg.gid)
         shared.tell_notes()
         shared.forget_gauges(os.getpid())  # it is no worker, though it may have loaded the application
 

@@ -77,9 +77,11 @@ class Relay:
     def run(self) -> None:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
         connection, trace = self._connection, self._trace
-        with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
-            self._serve()
-        trace.close(connection.outcome, code=connection.close_code, by=connection.closed_by)
+        try:
+            with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
+                self._serve()
+        finally:
+            trace.close(connection.outcome, code=connection.close_code, by=connection.closed_by)
 
     @property
     def held_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from ..errors import ClosedEarly, ProxyError, Rejected
 from ..protocol.wire import (
@@ -13,6 +13,9 @@ from ..protocol.wire import (
 )
 
 CAUSE_CHARACTERS = 500
+# Of ids, types and codes that others make up.
+WORD_CHARACTERS = 256
+MOST_TOKENS = 2**53
 
 
 class Usage(NamedTuple):
@@ -34,7 +37,8 @@ class Cause(NamedTuple):
 def cause_of(error: ProxyError) -> Cause:
     """Return what the client is told of an error; an upstream's own words, where those are passed on."""
     body = error.body
-    kind, code, message = str(body["type"]), body.get("code"), str(body["message"])
+    kind, message = str(body["type"]), str(body["message"])
+    code = None if body.get("code") is None else str(body["code"])
     if isinstance(error, Rejected) and error.verbatim is not None:
         try:
             fields = split_object(error.verbatim)
@@ -45,7 +49,7 @@ def cause_of(error: ProxyError) -> Cause:
         message = text_of(fields.get("message")) or message
     if isinstance(error, ClosedEarly):
         message = f"stream closed before response.completed: {message}"
-    return Cause(error.status, kind, None if code is None else str(code), message[:CAUSE_CHARACTERS])
+    return Cause(error.status, cut(kind), cut(code), message[:CAUSE_CHARACTERS])
 
 
 def cause_in(payload: bytes, kind: str) -> Cause:
@@ -59,7 +63,9 @@ def cause_in(payload: bytes, kind: str) -> Cause:
         return Cause(None, kind, None, "it gave up with an event that cannot be read")
     message = text_of(error.get("message")) or "the upstream gave no reason"
     number = status if isinstance(status, int) else None
-    return Cause(number, text_of(error.get("type")) or kind, text_of(error.get("code")), message[:CAUSE_CHARACTERS])
+    return Cause(
+        number, cut(text_of(error.get("type")) or kind), cut(text_of(error.get("code"))), message[:CAUSE_CHARACTERS]
+    )
 
 
 def usage_in(raw: bytes | None) -> Usage | None:
@@ -71,6 +77,20 @@ def usage_in(raw: bytes | None) -> Usage | None:
     if not isinstance(fields, dict):
         return None
     read, written = (fields.get(name) for name in ("input_tokens", "output_tokens"))
-    if type(read) is int and type(written) is int and read >= 0 and written >= 0:  # and no boolean
+    # A boolean is no number here, and what no counter can hold is none either.
+    if type(read) is int and type(written) is int and 0 <= read < MOST_TOKENS and 0 <= written < MOST_TOKENS:
         return Usage(read, written)
     return None
+
+
+@overload
+def cut(word: str) -> str: ...
+
+
+@overload
+def cut(word: str | None) -> str | None: ...
+
+
+def cut(word: str | None) -> str | None:
+    """Return a word of others in a length that nobody has to fear."""
+    return None if word is None else word[:WORD_CHARACTERS]

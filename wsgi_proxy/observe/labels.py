@@ -100,7 +100,7 @@ class ModelNames:
                 if model not in others and len(others) < self._most:
                     file.write(json.dumps(model) + "\n")
                     others.append(model)
-        except OSError:  # another worker is at it; there will be another turn
+        except (OSError, ValueError):  # another worker is at it, or a full disk has cut a line; another turn will come
             return False
         self._known.update(others)
         self._room = self._most - len(others)

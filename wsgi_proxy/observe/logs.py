@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from urllib.parse import unquote
 
 import ujson
 
@@ -36,12 +37,20 @@ class Mask:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= SECRET_CHARACTERS}, key=len, reverse=True)
+        # As JSON and `ascii` spell them, too, for lines are masked as a whole.
+        texts = {text for secret in secrets for text in (secret, ascii(secret)[1:-1])}
+        found = texts.union(map(_quoted, texts))
+        known = sorted((secret for secret in found if len(secret) >= SECRET_CHARACTERS), key=len, reverse=True)
         self._secrets = re.compile("|".join([*map(re.escape, known), _LIKE_KEYS]))
 
     def __call__(self, text: str) -> str:
         """Return a text with `***` for each secret in it."""
         return self._secrets.sub(HIDDEN, text)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as it stands in JSON, without the quotes."""
+    return ujson.dumps(text, escape_forward_slashes=False)[1:-1]
 
 
 def secrets_of(settings: Settings) -> set[str]:
@@ -53,7 +62,7 @@ def secrets_of(settings: Settings) -> set[str]:
         for value in upstream.headers.values():
             found.update((value, value.partition(" ")[2]))
         password = re.search(r"//[^/@]*:([^/@]*)@", upstream.proxy_url or "")
-        found.update(password.groups() if password else ())
+        found.update((password[1], unquote(password[1])) if password else ())
     return found
 
 
@@ -100,7 +109,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        # Masked as a whole: a secret may be in any field, and no secret has a character that JSON escapes.
+        # Masked as a whole, because a secret may be in any field.
         return self._mask(ujson.dumps(line, escape_forward_slashes=False))
 
 

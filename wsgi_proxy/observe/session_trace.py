@@ -10,7 +10,7 @@ from .journal import SILENT, Journal
 from .turn_trace import Arrival, Listener, TurnTrace
 
 # Of each session these many turns are remembered, the newest.
-RECENT_TURNS = 50
+RECENT_TURNS = 20
 
 WEBSOCKET = "websocket"
 HTTP = "http"

@@ -67,6 +67,24 @@ def share() -> None:
         _note(logging.WARNING, "%s: each worker tells its own metrics only", _unusable(given, error))
 
 
+def hold(uid: int, gid: int) -> None:
+    """
+    Keep the directory, in a master that has become another process since: a daemon does not inherit a lock.
+
+    Args:
+        uid, gid: Of the workers, who write there.
+    """
+    if _owner is None:
+        return
+    with suppress(OSError):
+        fcntl.lockf(_owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.geteuid() == 0:
+            for path in (directory(), *directory().iterdir()):
+                os.chown(path, uid, gid)
+    if directory().name.startswith(PREFIX):
+        _at_end_of_this_process(lambda: shutil.rmtree(directory(), ignore_errors=True))
+
+
 def tell_notes() -> None:
     """Log what there was to say about the directory, when there is a log."""
     while _notes:

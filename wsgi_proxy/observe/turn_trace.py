@@ -27,6 +27,7 @@ from .causes import (
     Usage,
     cause_in,
     cause_of,
+    cut,
     usage_in,
 )
 
@@ -363,9 +364,9 @@ class TurnTrace:
             self.events = work.events
             self.received_bytes = work.received_bytes
             self.dropped = work.dropped
-            self.last_event = work.last_event
-            self.response_id = work.response_id
-            self.request_id = work.upstream_headers.get("x-request-id")
+            self.last_event = cut(work.last_event)
+            self.response_id = cut(work.response_id)
+            self.request_id = cut(work.upstream_headers.get("x-request-id"))
             self.usage = usage_in(work.usage)
         self.ended_at = time.monotonic()
         self.outcome = outcome

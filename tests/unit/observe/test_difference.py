@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from wsgi_proxy.observe.status.difference import (
     SHOWN_ITEMS,
     Difference,
@@ -103,3 +105,19 @@ def test_json_is_laid_out_and_not_written_anew() -> None:
     assert '{\n  "a": 1.50e3,\n  "b": "\\u202e"\n}' == shown(b'{"a":1.50e3,"b":"\\u202e"}').text
     assert "\\xff{" == shown(b"\xff{").text
     assert "[" * 2000 == shown(b"[" * 2000).text
+
+
+def test_what_is_nested_deeply_is_not_laid_out() -> None:
+    """Each line of it would begin with thousands of blanks."""
+    deep = b"[" * 900 + b"0" + b",0" * 9000 + b"]" * 900
+    assert "\n" not in shown(deep).text
+    assert "\n" in shown(b'{"a":[1]}').text
+
+
+def test_many_items_are_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing each with each would take seconds; they are shown in order."""
+    monkeypatch.setattr("wsgi_proxy.observe.status.difference.SequenceMatcher", None)
+    sent, got = (json.dumps({"input": list(range(first, 200))}).encode() for first in (0, 1))
+    found = difference(sent, got)
+    assert found
+    assert {"changed"} == {part.mark for part in found.items}

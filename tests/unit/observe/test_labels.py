@@ -66,3 +66,9 @@ def test_without_its_file_names_are_other(tmp_path: Path) -> None:
 def test_error_types(cause: Cause | None, expected: str) -> None:
     """The code if it is known, else the type if that is."""
     assert expected == error_type(cause)
+
+
+def test_a_line_that_a_full_disk_has_cut_is_survived(tmp_path: Path) -> None:
+    """Nobody is admitted until somebody looks into it, and no turn is lost to the counters."""
+    (tmp_path / "models").write_text('"gpt-')
+    assert OTHER == ModelNames([], tmp_path / "models").label("new", served=True)

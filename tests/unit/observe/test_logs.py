@@ -132,3 +132,14 @@ def test_what_is_secret_in_the_settings() -> None:
         "admin-secret",
     } == {secret for secret in secrets_of(Settings(upstreams=(upstream,), admin_key="admin-secret")) if secret}
     assert "a b" == Mask(["a", "b"])("a b")
+
+
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_secrets_are_hidden_as_lines_spell_them(form: str) -> None:
+    """Quotes and other letters than those of English are escaped, in JSON and where words of others are quoted."""
+    secrets = ['{"token":"abcdefgh"}', "schl\u00fcsselgeheim"]
+    handler = logging.StreamHandler(stream := io.StringIO())
+    dress(handler, form, Mask(secrets))
+    for text in (*secrets, *(ascii(secret)[1:-1] for secret in secrets)):
+        handler.handle(logging.LogRecord("some", logging.INFO, __file__, 1, "<%s>", (text,), None))
+    assert 4 == stream.getvalue().count("<***>")

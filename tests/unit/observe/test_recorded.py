@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wsgi_proxy.errors import UpstreamError
+from wsgi_proxy.observe.session_trace import RECENT_TURNS
 from wsgi_proxy.observe.status.account import Account, account_of
 from wsgi_proxy.observe.status.recorded import (
     EVENTS,
@@ -118,7 +119,7 @@ def test_memory_is_joined_with_older_turns_of_the_file(traced: Traced) -> None:
         ask(turn)
         turn.succeeded(Work())
     memory = account_of(session, 77)
-    assert 50 == len(memory.turns)
+    assert RECENT_TURNS == len(memory.turns)
     joined = memory.joined(read(traced))
     assert list(range(1, 61)) == [turn.number for turn in joined.turns]
     assert ("open", 77) == (joined.session.state, joined.pid)

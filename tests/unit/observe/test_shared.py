@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -203,3 +204,33 @@ def test_what_a_killed_master_left_is_removed_by_the_next(tmp_path: Path) -> Non
     os.utime(old, (1, 1))
     directory_of_a_master(tmp_path)
     assert [False, True] == [old.exists(), new.exists()]
+
+
+DAEMON = """
+import os, sys
+from pathlib import Path
+from wsgi_proxy.observe import shared
+shared.share()
+if os.fork():
+    os._exit(0)
+shared.hold(os.getuid(), os.getgid())
+print(shared.directory(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_daemon_keeps_its_directory(tmp_path: Path) -> None:
+    """It is another process than the one that made it, and does not inherit the lock; at its end it removes it."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    with subprocess.Popen(
+        [sys.executable, "-c", DAEMON], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        with pytest.raises(OSError, match="unavailable"):
+            shared._locked(folder)
+    deadline = time.monotonic() + 10
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -263,3 +263,15 @@ def test_a_bug_ends_the_timeline_and_no_turn(
     session.close()
     assert ["a timeline ends because of a bug"] == [record.message for record in caplog.records if record.exc_info]
     assert ["session"] == traced.kinds()
+
+
+@pytest.mark.parametrize("key", ['"transport":', "127.0.0.1", '","client":"', "12345678"])
+def test_no_key_of_a_client_breaks_a_line(tmp_path: Path, key: str) -> None:
+    """It may be a piece of the line itself; values are masked, and what is around them is not."""
+    traced = Traced(tmp_path / "t")
+    session = traced.session(headers={"x-api-key": key, "user-agent": f"agent with {key}"})
+    complete(session)
+    session.close("x")
+    first = traced.lines()[0]
+    assert "close" == traced.lines()[-1].kind
+    assert "agent with ***" == first.value("headers")["user-agent"]

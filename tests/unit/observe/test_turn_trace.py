@@ -38,6 +38,7 @@ CREATED = b'{"type":"response.created","response":{"id":"resp_1"}}'
 DELTA = b'{"type":"response.output_text.delta","delta":"x"}'
 USAGE = b'{"input_tokens":7,"output_tokens":5}'
 DONE = b'{"type":"response.completed","response":{"id":"resp_1","usage":%b}}' % USAGE
+HUGE = b'{"input_tokens":1,"output_tokens":1%b}' % (b"0" * 400)
 FAILED = b'{"type":"response.failed","response":{"id":"r","error":{"code":"server_error","message":"at capacity"}}}'
 
 
@@ -143,7 +144,8 @@ def test_a_kept_connection_has_no_time_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [None, b"null", b"[]", b"{}", b'{"input_tokens":1}', b'{"input_tokens":true,"output_tokens":1}', b"{", b"-1"]
+    "raw",
+    [None, b"null", b"[]", b"{}", b'{"input_tokens":1}', b'{"input_tokens":true,"output_tokens":1}', b"{", b"-1", HUGE],
 )
 def test_tokens_that_are_not_counted(raw: bytes | None) -> None:
     """An upstream may say anything there."""
@@ -252,3 +254,11 @@ def test_a_listener_with_a_bug_harms_nobody(caplog: pytest.LogCaptureFixture) ->
     Observer([Broken(), Other()]).session("s", {}).turn(None, "m").prewarmed()
     assert ["ended"] == heard
     assert "Broken could not note that turn_ended" in caplog.text
+
+
+def test_words_of_others_are_kept_in_a_length_that_nobody_fears() -> None:
+    """Ids, types and codes, which may have 64 MiB; the log and the memory hold them for long."""
+    turn, work = carried_out([CREATED, FAILED.replace(b"server_error", b"c" * 9999)])
+    work.response_id, work.last_event, work.upstream_headers = "r" * 9999, "e" * 9999, {"x-request-id": "q" * 9999}
+    turn.ended(work)
+    assert len(json.dumps(turn_fields(turn))) < 3000

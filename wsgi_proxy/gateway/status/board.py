@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import gevent
 import msgspec
+from gevent.lock import BoundedSemaphore
 
 from ... import __version__
 from ...errors import TimelineError
 from ...observe.observer import Observer
 from ...observe.session_trace import SessionTrace
 from ...observe.status.account import Account, account_of
-from ...observe.status.recorded import recorded_account
+from ...observe.status.recorded import LOST, recorded_account
 from ...observe.status.series import Series
 from ...observe.status.snapshot import (
     ROWS,
@@ -32,12 +36,8 @@ from ...observe.status.snapshot import (
 )
 from ...observe.status.views import NAME_CHARACTERS
 from ...observe.status.visible import clipped
-from ...observe.timelines.reader import (
-    NAME,
-    Line,
-    Summary,
-    summary_of,
-)
+from ...observe.timelines.files import is_written
+from ...observe.timelines.reader import NAME, Summary, summary_of
 from ...upstream.cooldowns import Rest, Scope
 from ...upstream.credentials import Credentials
 from ..care import CARE
@@ -48,8 +48,10 @@ from .peers import PEERS
 
 log = logging.getLogger(__name__)
 
-# After so many lines of a file the other greenlets have their turn.
-LINES_AT_ONCE = 32
+P = ParamSpec("P")
+Found = TypeVar("Found")
+# Whoever looks at the page waits for the others; a worker reads one file at a time.
+_reading = BoundedSemaphore(1)
 
 
 class Pulse(Series):
@@ -111,21 +113,28 @@ class Board:
             name: Its name.
             turn: Whose exchange is wanted; that of the last turn that failed, or of the last one, if None.
         """
-        snapshots, _ = self._ask_all(Wish(session=name))
+        snapshots, silent = self._ask_all(Wish(session=name))
         known = next((snapshot.account for snapshot in snapshots if snapshot.account), None)
+        recorded = _in_a_thread(self._recorded_account, name, turn or _preferred(known))
+        if known:
+            return known.joined(recorded)
+        if recorded and recorded.session.state == LOST and (silent or is_written(Path(recorded.file or ""))):
+            recorded.session.state = "open"  # its worker is busy, or one that cannot be asked
+        return recorded
+
+    def _recorded_account(self, name: str, turn: int | None) -> Account | None:
         path = self._file_of(name)
-        recorded = recorded_account(path, turn or _preferred(known), _unhurried) if path else None
-        return known.joined(recorded) if known else recorded
+        return recorded_account(path, turn) if path else None
 
     def recorded(self) -> list[Summary]:
         """Return what the newest timelines are about, the newest first."""
+        return _in_a_thread(self._summaries)
+
+    def _summaries(self) -> list[Summary]:
         found: list[Summary] = []
-        for name in sorted(self._files(), reverse=True)[:ROWS]:
-            gevent.sleep(0)
-            try:
-                found.append(summary_of(name))
-            except TimelineError as error:
-                log.debug("%s", error)
+        for path in heapq.nlargest(ROWS, self._files()):
+            with suppress(TimelineError):
+                found.append(summary_of(path))
         return found
 
     def _snapshot(self, wish: Wish) -> Snapshot:
@@ -181,11 +190,9 @@ class Board:
     def _files(self) -> Iterator[Path]:
         if self.folder is None:
             return
-        try:
+        names: list[str] = []
+        with suppress(OSError):
             names = os.listdir(self.folder)  # noqa: PTH208 - of many files
-        except OSError as error:
-            log.debug("no timelines in %s: %s", self.folder, error)
-            return
         yield from (self.folder / name for name in names if NAME.fullmatch(name))
 
     def _file_of(self, name: str) -> Path | None:
@@ -199,11 +206,11 @@ def _preferred(known: Account | None) -> int | None:
     return turn.number if turn else None
 
 
-def _unhurried(lines: Iterable[Line]) -> Iterator[Line]:
-    for number, line in enumerate(lines, 1):
-        yield line
-        if number % LINES_AT_ONCE == 0:
-            gevent.sleep(0)
+def _in_a_thread(read: Callable[P, Found], *args: P.args, **kwargs: P.kwargs) -> Found:
+    """Read files where they hold up nobody, one after the other; nothing there may log, or wait for a greenlet."""
+    with _reading:
+        found: Found = gevent.get_hub().threadpool.apply(read, args, kwargs)
+        return found
 
 
 def _views_of(credentials: Credentials) -> list[CredentialView]:

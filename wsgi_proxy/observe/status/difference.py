@@ -17,9 +17,12 @@ from ...protocol.wire import (
 
 SHOWN_BYTES = 2**15
 # What is longer is not laid out in lines, because that takes time in which nothing else happens.
-LAID_OUT_BYTES = 2**18
+LAID_OUT_BYTES = SHOWN_BYTES
+# In what is nested deeply the blanks before the lines would fill the memory.
+LAID_OUT_NESTS = 500
 SHOWN_ITEMS = 50
-COMPARED_PAIRS = 10**6
+# Comparing takes the third power of their number at worst; what has more is shown in order.
+COMPARED_PAIRS = 10**4
 
 SAME, REMOVED, ADDED, CHANGED = "same", "removed", "added", "changed"
 
@@ -82,7 +85,7 @@ class Difference(msgspec.Struct):
 def shown(raw: bytes, most: int = SHOWN_BYTES) -> Text:
     """Return JSON in lines, if it is that; every value stays as it was written."""
     size = len(raw)
-    if size <= LAID_OUT_BYTES:
+    if size <= LAID_OUT_BYTES and raw.count(b"[") + raw.count(b"{") <= LAID_OUT_NESTS:
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             raw = msgspec.json.format(raw, indent=2)
     return Text(raw[:most].decode("utf-8", "backslashreplace"), size, len(raw) > most)

@@ -7,7 +7,6 @@ turn is held. What is shown of it is bounded, whatever is in the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ...errors import TimelineError
@@ -37,25 +36,24 @@ EVENTS_OF_RUN = 20
 RUNS = 200
 HEADERS = 100
 TOLD = 50
+# The state of a session that has no end, and that nobody has.
+LOST = "lost"
 
-Pace = Callable[[Iterable[Line]], Iterator[Line]]
 
-
-def recorded_account(path: Path, turn: int | None = None, pace: Pace = iter) -> Account | None:
+def recorded_account(path: Path, turn: int | None = None) -> Account | None:
     """
     Read the account of a session.
 
     Args:
         path: Of the timeline.
         turn: Whose exchange is wanted; that of `Account.turn` if None.
-        pace: Hands on the lines, and lets others work in between.
 
     Returns:
         None if there is nothing in the file that could be read.
     """
     account = None
     try:
-        lines = pace(read(path))
+        lines = read(path)
         first = next(lines, None)
         if first is None:
             return None
@@ -70,7 +68,7 @@ def recorded_account(path: Path, turn: int | None = None, pace: Pace = iter) -> 
     found.file = str(path)
     wanted = found.turn(turn)
     if wanted:
-        found.exchange = _exchange(path, wanted, found.session.opened, pace)
+        found.exchange = _exchange(path, wanted, found.session.opened)
     return found
 
 
@@ -91,7 +89,7 @@ class _Account:
             key=_words(first.text("key")) or None,
             dialect=_words(first.text("dialect")),
             opened=first.seconds("wall"),
-            state="lost",
+            state=LOST,
         )
 
     def take(self, line: Line) -> None:
@@ -198,10 +196,10 @@ class _Account:
         return max(0.0, self._session.opened + line.at - turn.at)
 
 
-def _exchange(path: Path, turn: TurnView, opened: float, pace: Pace) -> Exchange:
+def _exchange(path: Path, turn: TurnView, opened: float) -> Exchange:
     exchange = _Exchange(turn, opened)
     try:
-        for line in pace(read(path)):
+        for line in read(path):
             exchange.take(line)
     except TimelineError:
         pass  # the account says so

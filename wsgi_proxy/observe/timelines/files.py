@@ -205,6 +205,18 @@ class File:
         return True
 
 
+def is_written(path: Path) -> bool:
+    """Tell if a session that runs, in whatever process, writes a file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _created(path: Path) -> io.FileIO:
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_APPEND | os.O_NOFOLLOW, 0o600)

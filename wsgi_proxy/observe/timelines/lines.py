@@ -37,8 +37,16 @@ class Scribe:
             fields: What it says.
             payload: More fields, written already, each with a comma before it.
         """
-        said = self.mask(encode(fields))[1:-1]
+        # Value by value: what a client sends as its key may be a piece of the line itself.
+        said = encode(self._masked(fields))[1:-1]
         return b'{"at":%.6f,"kind":"%b"%b%b%b}\n' % (at, kind.encode(), b"," if said else b"", said, payload)
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.mask(value.encode("utf-8", "backslashreplace")).decode("utf-8", "replace")
+        if isinstance(value, dict):
+            return {name: self._masked(found) for name, found in value.items()}
+        return value
 
     def payload(self, raw: bytes) -> bytes:
         """Return a payload as a field, with a comma before it."""

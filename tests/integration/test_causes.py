@@ -1,7 +1,8 @@
-"""What went wrong upstream can be told from the log line of the turn alone, and from the client's error frame alone."""
+"""What went wrong upstream can be told from the turn's log line, the client's error frame, or the status page alone."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from ..conftest import ProxyProcess, free_port
 from ..servers import End, ScriptedUpstream, Step, chunked, head, sized
+from ..status import get
 from .wire import RawClient, create, event
 
 OVERLOADED = {"code": "server_is_overloaded", "message": "at capacity"}
@@ -55,10 +57,10 @@ FAULTS = {
     "it says nothing": Fault("504 .*first_event_timeout", (head(transfer_encoding="chunked"), FOREVER)),
     "it stops saying anything": Fault("504 .*gap_timeout", tuple(chunked(CREATED, DELTA, FOREVER))),
     "its stream is empty": Fault(
-        r"(?=.* 0 events).*the upstream ended the stream", tuple(chunked(b""))
+        r"(?=.*( 0 events|Events 0)).*the upstream ended the stream", tuple(chunked(b""))
     ),
     "its stream ends in the middle": Fault(
-        r"(?=.* 2 events).*the upstream ended the stream", tuple(chunked(CREATED, DELTA))
+        r"(?=.*( 2 events|Events 2)).*the upstream ended the stream", tuple(chunked(CREATED, DELTA))
     ),
     "its stream is reset": Fault("408 .*reset", tuple(chunked(CREATED, DELTA, 0.2, End.RESET))),
     "its chunks are cut": Fault(
@@ -102,10 +104,11 @@ def proxy(broken: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 class Told(NamedTuple):
-    """What is told of one fault: the line of its turn, and the last event that the client got."""
+    """What is told of one fault: the line of its turn, the last event that the client got, the page of the session."""
 
     line: str
     frame: str
+    page: str
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +127,15 @@ def told(proxy: ProxyProcess, broken: ScriptedUpstream) -> dict[str, Told]:
         proxy.wait_until(lambda before=before: "closed after" in proxy.log()[before:])  # type: ignore[misc]
         lines = [line for line in proxy.log()[before:].splitlines() if re.search(r"turn \d+ failed, ", line)]
         assert 1 == len(lines), (name, lines)
-        found[name] = Told(lines[0], _as_text(last))
+        found[name] = Told(lines[0], _as_text(last), _page_of(proxy, lines[0]))
     return found
+
+
+def _page_of(proxy: ProxyProcess, line: str) -> str:
+    """Return the words of the page about the session of a log line."""
+    (session,) = re.findall(r"session (\w+): ", line)
+    page = get(f"{proxy.url.removesuffix('/v1')}/status/sessions/{session}").text
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page)))
 
 
 def _as_text(frame: dict[str, Any]) -> str:

@@ -49,6 +49,9 @@ The life of a turn
 6. A terminal event ends the turn, and the session commits the new transcript. Anything else commits nothing.
 7. The client leaves: the greenlets end and the upstream response is closed at once.
 
+All along, whoever does something tells the turn's trace (`observe/turn_trace.py`), of which its line in the log, the
+counters and the status page are made, and the session's journal, if somebody wants to know what was said.
+
 Glossary
 --------
 client, upstream
@@ -61,6 +64,8 @@ request, turn
     The JSON body sent upstream; one accepted message through its last frame.
 transcript, output
     The `input` items that a stateless upstream needs to continue; `response.output` of a finished turn.
+trace, timeline
+    What is known of a session or a turn, while it runs and afterwards; the file of one session with all that was said.
 event, payload, terminal event
     One Responses event; its raw bytes; the event that ends a turn.
 credential, pinned

@@ -26,7 +26,8 @@ PROGRAM = shutil.which("chromium")
 MILLISECONDS = 15000
 
 
-@pytest.fixture(scope="session")
+# Not longer: as long as Playwright is there, no other test can run an event loop of asyncio.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
     if PROGRAM is None:
         if os.environ.get("CI") == "true":

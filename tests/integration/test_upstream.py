@@ -173,7 +173,8 @@ def test_a_kept_connection_that_the_upstream_closed_costs_no_turn(
     bridge: ProxyProcess, module_upstream: ScriptedUpstream
 ) -> None:
     """The request goes out again on a new connection, once, if the old one closed before any answer."""
-    module_upstream.reply(*chunked(completed("resp_1")))
+    # With a length, so that the connection is kept as soon as the client has the event.
+    module_upstream.reply(*sized(completed("resp_1")))
     module_upstream.reply(End.CLOSE)  # instead of an answer on the kept connection
     module_upstream.reply(*chunked(completed("resp_2")))
     with RawClient(bridge.ws_url) as client:
@@ -190,7 +191,7 @@ def test_a_kept_connection_that_closes_late_is_an_error(
     """The upstream has worked on the request by then, and must not be asked to do it again."""
     proxy = start_proxy(scripted.url, "--workers", "1")
     late = threading.Event()
-    scripted.reply(*chunked(completed("resp_1")))
+    scripted.reply(*sized(completed("resp_1")))
     scripted.reply(late, End.CLOSE)
     with RawClient(proxy.ws_url) as client:
         client.say(create("1"))

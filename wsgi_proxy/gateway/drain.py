@@ -45,11 +45,12 @@ class Drain:
 
     Attributes:
         begun: Nothing new is taken any more.
+        left: The worker is on its way out already.
         on_begin: Called when it begins.
     """
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.left = False
         self.on_begin: Callable[[], None] = lambda: None
         self._conversations: set[Conversation] = set()
         self._waiting: set[socket.socket] = set()
@@ -160,7 +161,7 @@ def drain_at_exit(worker: Any) -> None:
     DRAIN.of(worker)
 
     def end() -> None:
-        if DRAIN.begin(max(worker.cfg.graceful_timeout - MARGIN_SECONDS, 0.0)):
+        if DRAIN.begin(max(worker.cfg.graceful_timeout - MARGIN_SECONDS, 0.0)) and not DRAIN.left:
             sys.exit(0)  # gunicorn would look once in a second whether it can
 
     def told_to_end(number: int, frame: FrameType | None) -> None:

@@ -22,7 +22,7 @@ import gevent  # noqa: E402
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..observe import shared  # noqa: E402
 from ..settings import Settings, load  # noqa: E402
-from .drain import MARGIN_SECONDS  # noqa: E402
+from .drain import DRAIN, MARGIN_SECONDS  # noqa: E402
 from .log import Log, adopt_log  # noqa: E402
 from .master import improve_master  # noqa: E402
 from .reload import current_context, read_settings, tell_warnings  # noqa: E402
@@ -101,6 +101,9 @@ def configuration(settings: Settings) -> dict[str, Any]:
         if worker.age == 1 and settings.upstreams:
             gevent.spawn(report_upstreams, settings)
 
+    def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - as it is called
+        DRAIN.left = True  # or the end of a drain at this very moment would be a traceback
+
     def on_exit(server: Any) -> None:  # noqa: ARG001
         PEERS.remove_folder()
 
@@ -128,6 +131,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "on_starting": on_starting,
         "on_reload": on_reload,
         "post_worker_init": post_worker_init,
+        "worker_exit": worker_exit,
         "child_exit": child_exit,
         "on_exit": on_exit,
         # That there is a file is what has gunicorn serve TLS; both were read with the settings.

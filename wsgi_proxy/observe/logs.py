@@ -66,22 +66,17 @@ def secrets_of(settings: Settings) -> set[str]:
     return found
 
 
-class HumanFormatter(logging.Formatter):
-    """Lines for people."""
+class TextFormatter(logging.Formatter):
+    """
+    Lines for people.
 
-    def __init__(self, mask: Mask) -> None:
-        super().__init__(HUMAN, HUMAN_DATE)
-        self._mask = mask
+    Args:
+        form, date: As for `logging.Formatter`.
+        mask: Hides secrets.
+    """
 
-    def format(self, record: logging.LogRecord) -> str:
-        return self._mask(super().format(record))
-
-
-class PlainFormatter(logging.Formatter):
-    """Lines whose form is that of their message, as those of an access log."""
-
-    def __init__(self, mask: Mask) -> None:
-        super().__init__("%(message)s")
+    def __init__(self, form: str, date: str | None, mask: Mask) -> None:
+        super().__init__(form, date)
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
@@ -127,5 +122,7 @@ def dress(handler: logging.Handler, form: str, mask: Mask, *, access: bool = Fal
         form = "human" if stream is not None and stream.isatty() else "json"
     if form == "json":
         handler.setFormatter(JsonFormatter(mask))
+    elif access:
+        handler.setFormatter(TextFormatter("%(message)s", None, mask))
     else:
-        handler.setFormatter(PlainFormatter(mask) if access else HumanFormatter(mask))
+        handler.setFormatter(TextFormatter(HUMAN, HUMAN_DATE, mask))

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 __all__ = [
+    "ABSENT",
     "Fields",
     "Head",
     "ItemHead",
@@ -40,19 +41,23 @@ Fields = dict[str, bytes]
 SPLICE_ATTEMPTS = 4
 
 
-class Head(msgspec.Struct):
+# Stands for a field that is not there.
+ABSENT = Raw()
+
+
+class Head(msgspec.Struct, gc=False):
     """What a turn needs to know of an event; everything else in it is skipped over."""
 
     type: str | None = None
     output_index: int | None = None
-    item: Raw = Raw()
-    response: Raw = Raw()
-    error: Raw = Raw()
-    status: Raw = Raw()
-    stream_id: Raw = Raw()
+    item: Raw = ABSENT
+    response: Raw = ABSENT
+    error: Raw = ABSENT
+    status: Raw = ABSENT
+    stream_id: Raw = ABSENT
 
 
-class ItemHead(msgspec.Struct):
+class ItemHead(msgspec.Struct, gc=False):
     """What a transcript needs to know of an item."""
 
     type: str | None = None

@@ -25,7 +25,8 @@ from ..protocol.failure import (
 )
 from ..protocol.messages import create_message
 from ..protocol.passage import Passage
-from ..protocol.turn import Turn, not_found
+from ..protocol.signals import not_found
+from ..protocol.turn import Turn
 from ..protocol.wire import (
     Fields,
     Malformed,
@@ -41,7 +42,8 @@ from .failover import (
     Work,
 )
 from .headers import authorization, without_secrets
-from .http import EventStream, Reply
+from .http import Reply
+from .stream import EventStream
 from .upstreams import Upstreams
 from .websocket import (
     Events,
@@ -335,7 +337,6 @@ class Executor:
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
                     events.drain()
                     return
-                time.sleep(0)  # or an upstream that never pauses has the worker for itself
         raise ClosedEarly("the upstream ended the stream")
 
     def _socket_for(self, credential: Credential) -> UpstreamSocket | None:

@@ -18,7 +18,8 @@ from wsgi_proxy.protocol.dialect import (
 from wsgi_proxy.protocol.messages import APPEND, CREATE
 from wsgi_proxy.protocol.rules import RULES, Holder, Rule
 from wsgi_proxy.protocol.session import Answer, Limits, Session
-from wsgi_proxy.protocol.turn import State, Turn
+from wsgi_proxy.protocol.signals import State
+from wsgi_proxy.protocol.turn import Turn
 from wsgi_proxy.protocol.wire import Malformed, read_head
 
 from .sessions import (

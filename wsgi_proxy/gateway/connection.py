@@ -299,7 +299,7 @@ class Connection:
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.
-        if self._protocol.writes and not self._writing.locked():
+        if self._protocol.writes and not self._broken and not self._writing.locked():
             gevent.spawn(self._flush_alone)
 
     def _flush_alone(self) -> None:

@@ -16,13 +16,14 @@ from io import BufferedReader
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from websockets.exceptions import InvalidState, PayloadTooBig
+from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
+from ..protocol.framing import framed
 from .care import Times
 from .tls import shut
 
@@ -265,8 +266,7 @@ class Connection:
             code="message_too_big",
         )
         # The close frame is queued already, and the client has to see the reason first.
-        explanation = Frame(Opcode.TEXT, error_frame(error)).serialize(mask=False)
-        self._protocol.writes.insert(0, explanation)
+        self._protocol.writes.insert(0, framed([error_frame(error)]))
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
@@ -289,16 +289,17 @@ class Connection:
         return message
 
     def _append(self, frames: Sequence[bytes]) -> None:
-        try:
-            for frame in frames:
-                self._protocol.send_text(frame)
+        protocol = self._protocol
+        if protocol.state is not State.OPEN:
+            raise ConnectionLost("the client is leaving")
+        if frames:
+            # websockets would take as long for each frame as this does for all of a usual chunk.
+            protocol.writes.append(framed(frames))
             self.sent_frames += len(frames)
-        except InvalidState as exc:
-            raise ConnectionLost("the client is leaving") from exc
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.
-        if self._protocol.writes and not self._writing.locked():
+        if self._protocol.writes and not self._broken and not self._writing.locked():
             gevent.spawn(self._flush_alone)
 
     def _flush_alone(self) -> None:
@@ -306,14 +307,13 @@ class Connection:
             self._flush()
 
     def _flush(self) -> None:
-        while writes := self._protocol.data_to_send():
+        protocol = self._protocol
+        while writes := protocol.data_to_send():
             self._owed = 0
             if self._broken:
                 raise ConnectionLost("the client has left")
             try:
-                data = b"".join(writes)
-                if data:
-                    self._send_all(data)
+                self._write(writes[0] if len(writes) == 1 else b"".join(writes))
                 if SEND_EOF in writes:
                     shut(self._socket, socket.SHUT_WR)
             except OSError as exc:
@@ -323,16 +323,26 @@ class Connection:
                 self._broken = True  # a frame may have been written in part
                 raise
 
-    def _send_all(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
+        size = len(data)
+        if not size:
+            return
         began = self._sending_since = time.monotonic()
         try:
-            self._socket.sendall(data)
-            self.sent_bytes += len(data)
+            # Nearly always it is taken at once. gevent's `sendall` would ask for the size of the buffer each time.
+            sent = self._socket.send(data)
+            if sent < size:
+                self._write_rest(memoryview(data)[sent:])
         finally:
             self._sending_since = None
-        self.sent_at = time.monotonic()
-        if self.sent_at - began >= SLOW_SECONDS:
-            self._slow_until = self.sent_at
+        self.sent_bytes += size
+        self.sent_at = now = time.monotonic()
+        if now - began >= SLOW_SECONDS:
+            self._slow_until = now
+
+    def _write_rest(self, rest: memoryview) -> None:
+        while rest:
+            rest = rest[self._socket.send(rest) :]
 
 
 def _buffered(sock: socket.socket, reader: BufferedReader) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
 
@@ -25,6 +25,7 @@ from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
 from ..protocol.framing import framed
 from .care import Times
+from .readiness import raw
 from .tls import shut
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ READ_BYTES = 65536
 MAX_OWED = 32768
 # A client that needs so long to take in a write has more before it than it has read.
 SLOW_SECONDS = 1.0
+_OPEN = State.OPEN  # a member of an enumeration is slow to reach
 LEFT = "the client left without a close frame"
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -77,9 +79,11 @@ class Connection:
         self._pinged_at: float | None = None
         self._cause = LEFT
         self._socket = sock
+        below = raw(sock)
+        self._raw_send: Callable[[bytes], int] | None = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol = ServerProtocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -127,6 +131,33 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
+        protocol = self._protocol
+        if (
+            not self._raw_send
+            or protocol.writes
+            or self._writing.locked()
+            or self._broken
+            or protocol.state is not _OPEN
+        ):
+            self._send_in_turn(frames)
+            return
+        data = framed(frames)
+        self.sent_frames += len(frames)
+        try:
+            sent = self._raw_send(data)  # nearly always it is taken at once, and nobody else can come between
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._broken = True
+            raise ConnectionLost("the client has left") from exc
+        self.sent_bytes += sent
+        self.sent_at = time.monotonic()
+        if sent < len(data):
+            protocol.writes.append(data[sent:])
+            with self._writing:
+                self._flush()
+
+    def _send_in_turn(self, frames: Sequence[bytes]) -> None:
         self._append(frames)  # before waiting for the others: frames leave in the order of their turns
         with self._writing:
             self._flush()
@@ -147,7 +178,7 @@ class Connection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake, without waiting; `finish` completes it, in `close_timeout` at most."""
-        if self._protocol.state is State.OPEN:
+        if self._protocol.state is _OPEN:
             self._protocol.send_close(code, reason)
             self._answer()
             self._patience = gevent.spawn_later(self._close_timeout, self._hang_up)
@@ -185,7 +216,7 @@ class Connection:
             now: By the monotonic clock.
         """
         times = self._times
-        if self._broken or self._protocol.state is not State.OPEN:
+        if self._broken or self._protocol.state is not _OPEN:
             return
         if self._sending_since is not None:
             if now - self._sending_since >= times.write_timeout:
@@ -283,14 +314,14 @@ class Connection:
             try:
                 message.decode()
             except UnicodeDecodeError as exc:
-                if self._protocol.state is State.OPEN:
+                if self._protocol.state is _OPEN:
                     self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
                 return None
         return message
 
     def _append(self, frames: Sequence[bytes]) -> None:
         protocol = self._protocol
-        if protocol.state is not State.OPEN:
+        if protocol.state is not _OPEN:
             raise ConnectionLost("the client is leaving")
         if frames:
             # websockets would take as long for each frame as this does for all of a usual chunk.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 
-import gevent
-from gevent import get_hub
+from gevent import get_hub, getcurrent
 
 from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness
 
@@ -22,7 +22,7 @@ READ = 1  # of libev
 
 def readiness(sock: socket.socket) -> Readiness:
     """Return what waits for a socket; what TLS has read already no watcher sees."""
-    return Blocking(sock) if isinstance(sock, ssl.SSLSocket) else Watched(sock)
+    return Watched(sock) if raw(sock) else Blocking(sock)
 
 
 class Watched:
@@ -33,32 +33,48 @@ class Watched:
         sock: Used by one greenlet at a time.
     """
 
-    __slots__ = ("_began", "_hub", "_seconds", "_sock", "_timer", "_waiting", "_watcher")
+    __slots__ = (
+        "_began",
+        "_greenlet",
+        "_loop",
+        "_raw_recv",
+        "_seconds",
+        "_sock",
+        "_timer",
+        "_wait",
+        "_watcher",
+        "recv",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._hub: Any = get_hub()
-        self._watcher: Any = self._hub.loop.io(sock.fileno(), READ)
+        self.recv = sock.recv
+        self._raw_recv: Callable[[int], bytes] = raw(sock).recv
+        hub: Any = get_hub()
+        self._loop = hub.loop
+        self._wait = hub.wait
+        self._watcher: Any = hub.loop.io(sock.fileno(), READ)
         self._seconds = 0.0
         self._timer: Any = None
-        self._waiting: Any = None  # the greenlet that does
+        self._greenlet: Any = None  # the one that waits
         self._began = 0.0  # when it did
 
     def limit(self, seconds: float) -> None:
         self._seconds = max(seconds, LEAST_SECONDS)
-        # For writes, and for reads that find nothing although there was a reason to wake up.
-        self._sock.settimeout(self._seconds)
+        self._sock.settimeout(self._seconds)  # for writes, and for reads that need no wait
+        self._greenlet = getcurrent()
         self.rest()
 
-    def wait(self) -> None:
+    def receive(self, size: int, /) -> bytes:
         if self._timer is None:
             self._set_timer(self._seconds)
         self._began = time.monotonic()
-        self._waiting = gevent.getcurrent()
-        try:
-            self._hub.wait(self._watcher)
-        finally:
-            self._waiting = None
+        while True:
+            self._wait(self._watcher)
+            try:
+                return self._raw_recv(size)
+            except BlockingIOError:  # there was a reason to wake up, but nothing to read
+                continue
 
     def rest(self) -> None:
         timer, self._timer = self._timer, None
@@ -70,15 +86,20 @@ class Watched:
         self._watcher.close()
 
     def _set_timer(self, seconds: float) -> None:
-        self._timer = self._hub.loop.timer(seconds, ref=False)
+        self._timer = self._loop.timer(seconds, ref=False)
         self._timer.start(self._look)
 
     def _look(self) -> None:
         self.rest()
-        if self._waiting is None:
-            return  # the next wait sets it anew
+        if not self._watcher.active:
+            return  # nobody waits; the next who does sets the timer anew
         left = self._began + self._seconds - time.monotonic()
         if left > 0:
             self._set_timer(left)
         else:
-            self._waiting.throw(TimeoutError("timed out"))
+            self._greenlet.throw(TimeoutError("timed out"))
+
+
+def raw(sock: Any) -> Any:
+    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
+    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)

@@ -224,10 +224,12 @@ class Relay:
             counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
 
             def deliver(frames: list[bytes]) -> None:
-                if turn.over:
-                    self._since.pop(gevent.getcurrent(), None)  # it was in time
-                    counted.close()  # a client that is quick may start its next turn
-                self._deliver(turn, frames, ended=turn.over)
+                if not turn.over:
+                    self._connection.send(frames)
+                    return
+                self._since.pop(gevent.getcurrent(), None)  # it was in time
+                counted.close()  # a client that is quick may start its next turn
+                self._deliver(turn, frames, ended=True)
 
             if self._within_time(turn, deliver, trace):
                 trace.ended(turn)

@@ -6,6 +6,7 @@ import re
 
 from ..errors import ProtocolFault
 
+LF = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT_NAME = re.compile(r"[\w.-]+", re.ASCII)
 # Events as almost all are: one line of data, and perhaps their name before it.
@@ -61,6 +62,9 @@ class Decoder:
         """
         if self.fault:
             raise self.fault
+        payload = None if self._line or self._data or self._skip_lf else self._one_event(chunk)
+        if payload:
+            return [payload]
         payloads: list[bytes] = []
         try:
             self._feed(chunk, payloads)
@@ -69,6 +73,18 @@ class Decoder:
             if not payloads:
                 raise
         return payloads
+
+    def _one_event(self, chunk: bytes) -> bytes | None:
+        """Return the data of a chunk that is one event of a plain form; None if it is not."""
+        begin, size = 0, len(chunk)
+        if chunk[:7] == b"event: ":
+            begin = chunk.find(b"\n", 7) + 1
+        if chunk[begin : begin + 6] != b"data: " or chunk.find(b"\n", begin) != size - 2 or chunk[-1] != LF:
+            return None
+        if b"\r" in chunk or size > self._max_event_bytes:
+            return None
+        self._at_start = False
+        return chunk[begin + 6 : -2]
 
     def _feed(self, chunk: bytes, payloads: list[bytes]) -> None:
         if self._skip_lf or b"\r" in chunk:

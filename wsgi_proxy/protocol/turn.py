@@ -199,13 +199,21 @@ class Turn:
         Raises:
             RequestError: The upstream did not understand `previous_response_id`; report it to `fail`.
         """
-        if self.state is _FINISHED or self.state is _FAILED or payload == DONE_MARKER:
+        if self.over or payload == DONE_MARKER:
             return None
         try:
-            return self._frame_for(payload, read_head(payload))
+            head = read_head(payload)
+            if self.opened and head.type not in TELLING and self._is_plain(head):
+                self._count(1, len(payload), head.type)
+                return payload
+            return self._frame_for(payload, head)
         except Malformed:
             self.dropped += 1
             return None
+
+    def _is_plain(self, head: Head) -> bool:
+        """Whether an event from which there is nothing to learn is passed on as it is."""
+        return self.state is _OPEN and self._stream_id is None and head.stream_id is ABSENT
 
     def _frame_for(self, payload: bytes, head: Head) -> bytes | None:
         raw = payload
@@ -245,6 +253,9 @@ class Turn:
         Raises:
             RequestError: As `receive`.
         """
+        if len(payloads) == 1:
+            frame = self.receive(payloads[0])
+            return [] if frame is None else [frame]
         frames: list[bytes] = []
         at = 0
         while at < len(payloads):

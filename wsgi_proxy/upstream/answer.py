@@ -31,11 +31,11 @@ class Source(Protocol):
     def limit(self, seconds: float) -> None:
         """Have each wait take so long at most."""
 
-    def wait(self) -> None:
-        """Let others run until there may be something to read; raises TimeoutError."""
-
     def recv(self, size: int, /) -> bytes:
         """Return what has come, or wait for it; nothing if the other side has left."""
+
+    def receive(self, size: int, /) -> bytes:
+        """Do the same where nothing is likely to have come."""
 
 
 class Answer:
@@ -88,35 +88,33 @@ class Answer:
             http.client.IncompleteRead: The other side left in the middle.
             http.client.HTTPException: What came is not framed as it should be.
         """
-        if self._chunks and self._chunks.fault:
-            raise self._chunks.fault
+        chunks = self._chunks
+        if chunks and chunks.fault:
+            raise chunks.fault
         while not self.complete:
-            if not self._rest:
-                self._rest = self._read()
-                if not self._rest:
-                    self._see_end()
-                    return b""
-            data, self._rest = self._rest, b""
-            body = self._decoded(data)
+            data, self._rest = self._rest or self._read(), b""
+            if not data:
+                self._see_end()
+                return b""
+            if chunks:
+                body = chunks.feed(data)
+                if chunks.ended:
+                    self.complete, self._rest = True, chunks.rest
+            else:
+                body = self._of_known_length(data)
             if body:
                 return body
         return b""
 
     def _read(self) -> bytes:
-        if self.dry:
-            self._source.wait()
-        data = self._source.recv(READ_BYTES)
+        data = self._source.receive(READ_BYTES) if self.dry else self._source.recv(READ_BYTES)
         self.dry = len(data) < READ_BYTES
         return data
 
-    def _decoded(self, data: bytes) -> bytes:
-        if self._chunks:
-            body = self._chunks.feed(data)
-            self.complete, self._rest = self._chunks.ended, self._chunks.rest
-            return body
+    def _of_known_length(self, data: bytes) -> bytes:
         if self._left is None:
             return data
-        body, self._rest = (data, b"") if len(data) <= self._left else (data[: self._left], data[self._left :])
+        body, self._rest = data[: self._left], data[self._left :]
         self._left -= len(body)
         self.complete = not self._left
         return body

@@ -49,6 +49,12 @@ class Chunks:
         """
         if self.fault:
             raise self.fault
+        if not self._left and not self._begun and self._trailers is None:
+            # One whole chunk, as comes where events come one at a time.
+            line = _SIZE_LINE.match(data)
+            if line and 0 < (size := int(line[1], 16)) == len(data) - line.end() - 2 and data[-2:] == b"\r\n":
+                start = line.end()
+                return data[start : start + size]
         if self._begun:
             data, self._begun = self._begun + data, b""
         parts: list[bytes] = []

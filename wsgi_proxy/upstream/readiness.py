@@ -11,18 +11,16 @@ LEAST_SECONDS = 0.001
 
 
 class Readiness(Protocol):
-    """Waits for one socket."""
+    """Reads from one socket, and waits for it."""
 
     def limit(self, seconds: float) -> None:
         """Have each wait from now on, and each read and write, take so long at most."""
 
-    def wait(self) -> None:
-        """
-        Let others run until there may be something to read.
+    def recv(self, size: int, /) -> bytes:
+        """Return what has come, or wait for it; raises TimeoutError if that takes longer than the limit."""
 
-        Raises:
-            TimeoutError: There was nothing for as long as the limit.
-        """
+    def receive(self, size: int, /) -> bytes:
+        """Do the same where nothing is likely to have come; others run meanwhile in any case."""
 
     def rest(self) -> None:
         """Nobody waits until the next `limit`."""
@@ -42,16 +40,18 @@ class Blocking:
         sock: Which may be one of gevent's.
     """
 
-    __slots__ = ("_sock",)
+    __slots__ = ("_sock", "recv")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.recv = sock.recv
 
     def limit(self, seconds: float) -> None:
         self._sock.settimeout(max(seconds, LEAST_SECONDS))
 
-    def wait(self) -> None:
+    def receive(self, size: int, /) -> bytes:
         time.sleep(0)
+        return self.recv(size)
 
     def rest(self) -> None:
         pass

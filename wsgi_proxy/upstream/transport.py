@@ -50,7 +50,7 @@ class Line:
         kept: It has carried a request before this one.
     """
 
-    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "limit", "recv", "wait")
+    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "limit", "receive", "recv")
 
     def __init__(self, connection: Any, ready: Readiness) -> None:
         self._connection = connection
@@ -59,8 +59,8 @@ class Line:
         self.connected_at = time.monotonic()
         self.kept = False
         self.limit = ready.limit
-        self.wait = ready.wait
-        self.recv = self._sock.recv
+        self.receive = ready.receive
+        self.recv = ready.recv
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
         """Send a request; an upstream that does not want all of it may have answered already."""

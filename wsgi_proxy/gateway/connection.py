@@ -23,7 +23,9 @@ from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
+from ..protocol.wire import check_utf8
 from .care import Times
+from .sharing import Share
 from .tls import shut
 
 log = logging.getLogger(__name__)
@@ -95,18 +97,23 @@ class Connection:
 
         Then call `finish`.
         """
+        share = Share()
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            yield from self._completed()
+            share.resume(self._heard_at)
+            yield from self._completed(share)
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
                 self._broken = True
             self._answer()
-            gevent.sleep(0)  # or a client that never pauses has the worker for itself
+            if not share.make_way_in_time():
+                gevent.sleep(0)
 
-    def _completed(self) -> Iterator[bytes]:
+    def _completed(self, share: Share) -> Iterator[bytes]:
         """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
+        share.make_way_in_time()  # while a message is counted as one that is coming in
         frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
         for frame in frames:
             if frame.opcode in DATA:
                 message = self._assembled(frame)
@@ -114,7 +121,8 @@ class Connection:
                     yield message
                 elif frame.fin:
                     break  # it was no UTF-8, and what came behind it counts no more
-        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+                del message
+                share.make_way_in_time()
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -205,8 +213,10 @@ class Connection:
 
     @property
     def incoming_bytes(self) -> int:
-        """How much of a message has come whose end has not."""
-        return len(self._protocol.reader.buffer) + len(self._parts)
+        """How much has come of a message that nobody has taken yet."""
+        protocol = self._protocol
+        arrived = sum(len(event.data) for event in protocol.events if isinstance(event, Frame))
+        return len(protocol.reader.buffer) + arrived + len(self._parts)
 
     @property
     def outcome(self) -> str:
@@ -270,18 +280,19 @@ class Connection:
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
+        data, frame.data = frame.data, b""  # websockets holds on to its newest frame until the next one comes
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._parts += frame.data
+            self._parts += data
         if not frame.fin:
             return None
-        message = bytes(frame.data)
+        message = bytes(data)
         if frame.opcode is Opcode.CONT:
             message, self._parts = bytes(self._parts), bytearray()
-        if self._is_text and not message.isascii():
+        if self._is_text:
             try:
-                message.decode()
+                check_utf8(message)
             except UnicodeDecodeError as exc:
                 if self._protocol.state is State.OPEN:
                     self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")

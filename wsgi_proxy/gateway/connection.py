@@ -19,12 +19,12 @@ from gevent.lock import BoundedSemaphore
 from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
 from ..protocol.wire import check_utf8
 from .care import Times
+from .intake import Protocol
 from .sharing import Share
 from .tls import shut
 
@@ -80,7 +80,7 @@ class Connection:
         self._socket = sock
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol = Protocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.

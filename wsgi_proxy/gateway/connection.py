@@ -19,13 +19,15 @@ from gevent.lock import BoundedSemaphore
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
 from ..protocol.framing import framed
+from ..protocol.wire import check_utf8
 from .care import Times
-from .readiness import raw
+from .intake import Protocol
+from .sharing import Share
+from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
 
 log = logging.getLogger(__name__)
@@ -83,7 +85,7 @@ class Connection:
         self._raw_send: Callable[[bytes], int] | None = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol = Protocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -91,8 +93,8 @@ class Connection:
         self._is_text = True
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
-        self._early = _buffered(sock, reader)
-        _send_small_packets_at_once(sock)
+        self._early = buffered(sock, reader)
+        send_small_packets_at_once(sock)
 
     def messages(self) -> Iterator[bytes]:
         """
@@ -100,18 +102,23 @@ class Connection:
 
         Then call `finish`.
         """
+        share = Share()
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            yield from self._completed()
+            share.resume(self._heard_at)
+            yield from self._completed(share)
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
                 self._broken = True
             self._answer()
-            gevent.sleep(0)  # or a client that never pauses has the worker for itself
+            if not share.make_way_in_time():
+                gevent.sleep(0)
 
-    def _completed(self) -> Iterator[bytes]:
+    def _completed(self, share: Share) -> Iterator[bytes]:
         """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
+        share.make_way_in_time()  # while a message is counted as one that is coming in
         frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
         for frame in frames:
             if frame.opcode in DATA:
                 message = self._assembled(frame)
@@ -119,7 +126,8 @@ class Connection:
                     yield message
                 elif frame.fin:
                     break  # it was no UTF-8, and what came behind it counts no more
-        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+                del message
+                share.make_way_in_time()
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -237,8 +245,10 @@ class Connection:
 
     @property
     def incoming_bytes(self) -> int:
-        """How much of a message has come whose end has not."""
-        return len(self._protocol.reader.buffer) + len(self._parts)
+        """How much has come of a message that nobody has taken yet."""
+        protocol = self._protocol
+        arrived = sum(len(event.data) for event in protocol.events if isinstance(event, Frame))
+        return len(protocol.reader.buffer) + arrived + len(self._parts)
 
     @property
     def outcome(self) -> str:
@@ -301,18 +311,19 @@ class Connection:
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
+        data, frame.data = frame.data, b""  # websockets holds on to its newest frame until the next one comes
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._parts += frame.data
+            self._parts += data
         if not frame.fin:
             return None
-        message = bytes(frame.data)
+        message = bytes(data)
         if frame.opcode is Opcode.CONT:
             message, self._parts = bytes(self._parts), bytearray()
-        if self._is_text and not message.isascii():
+        if self._is_text:
             try:
-                message.decode()
+                check_utf8(message)
             except UnicodeDecodeError as exc:
                 if self._protocol.state is _OPEN:
                     self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
@@ -374,21 +385,3 @@ class Connection:
     def _write_rest(self, rest: memoryview) -> None:
         while rest:
             rest = rest[self._socket.send(rest) :]
-
-
-def _buffered(sock: socket.socket, reader: BufferedReader) -> bytes:
-    """Return what the HTTP server has read beyond the handshake, without waiting for more."""
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        waiting = len(reader.peek())
-        return reader.read1(waiting) if waiting else b""
-    except OSError:
-        return b""
-    finally:
-        sock.settimeout(timeout)
-
-
-def _send_small_packets_at_once(sock: socket.socket) -> None:
-    with suppress(OSError):  # not a TCP socket
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

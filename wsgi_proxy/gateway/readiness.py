@@ -8,7 +8,6 @@ wait. Here the wait comes first, and the timer runs on: when it is over, it look
 from __future__ import annotations
 
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from gevent import get_hub, getcurrent
 
 from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness
+from .sockets import raw
 
 READ = 1  # of libev
 
@@ -98,8 +98,3 @@ class Watched:
             self._set_timer(left)
         else:
             self._greenlet.throw(TimeoutError("timed out"))
-
-
-def raw(sock: Any) -> Any:
-    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
-    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)

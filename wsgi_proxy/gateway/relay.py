@@ -25,6 +25,7 @@ from .care import CARE, Times
 from .connection import Connection
 from .drain import DRAIN
 from .memory import NO_ROOM, Memory
+from .sharing import LARGE_BYTES, make_way
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +187,8 @@ class Relay:
                 self._answer(work, trace)
             else:
                 DRAIN.count()
+                if len(work.delta) >= LARGE_BYTES:
+                    make_way()  # its message was read just now, and its request is made next
                 self._execute(work, trace)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)

@@ -180,7 +180,7 @@ class Turn:
             return self._request(self.delta, self.previous_id)
         return self._request(self.transcript.pieces(), None)
 
-    def _request(self, array: bytes | list[bytes], previous_id: str | None) -> bytes:
+    def _request(self, array: bytes | list[bytes | memoryview], previous_id: str | None) -> bytes:
         request = request_fields(self.fields, array, previous_id)
         if self._alias is not None and self._alias != self.model:
             request["model"] = encode(self._alias)

@@ -19,7 +19,7 @@ from .wire import CLOSE, RawClient, completed, create, event, frame
 
 CREATED = event("response.created", response={"id": "resp_1"})
 DELTA = event("response.output_text.delta", delta="x" * 60000)
-SECONDS = 15.0
+SECONDS = 25.0
 NOT_FOUND = "previous_response_not_found"
 
 Start = Callable[..., InspectedProcess]

@@ -25,7 +25,7 @@ from .subjects import PROXY, SUBJECTS
 from .svg import Scale
 from .workloads import WORKLOADS
 
-SECONDS = 150.0
+SECONDS = 400.0
 CONTENT = 240
 
 

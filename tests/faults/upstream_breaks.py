@@ -217,7 +217,7 @@ DRIBBLES = [
         f"created, {SILENT}",
         HEAD,
         chunk(CREATED),
-        *(chunk(b":\n" * 2**19),) * 50,
+        *(chunk(b":\n" * 2**19),) * 10,
         NEVER,
         gap_timeout=SHORT,
     ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import jobs
-from .jobs import KIB, MIB
-from .subjects import NAIVE, PROXY, RELAY
-from .workload import Column, Workload
+from .jobs import KIB, MIB, TIMELINES
+from .subjects import DIRECT, LITELLM, NAIVE, PROXY, RELAY, WORKERS
+from .workload import EVERYBODY, Column, Workload
 
 LARGE = {"WSGI_PROXY_MAX_MESSAGE_BYTES": "256MiB", "WSGI_PROXY_TRANSCRIPT_BYTES": "1GiB"}
 SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
@@ -14,14 +14,15 @@ SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
 FIRST, FIRST_99 = Column("first event p50 ms", "first.p50"), Column("p99 ms", "first.p99")
 CPU_TURN, CPU_EVENT = Column("CPU/turn ms", "cpu/turn"), Column("CPU/event µs", "cpu/event")
 TURNS, EVENTS = Column("turns/s", "turns/s"), Column("events/s", "events/s")
+SLOWEST = Column("mean/slowest", "slowest")
 HOLD, WHOLE = Column("loop held ms", "hold.max"), Column("turn p50 ms", "whole.p50")
 
 
-TIMELINES = {
-    0: ("off", {"WSGI_PROXY_TIMELINE": "off"}),
-    1: ("errors", {"WSGI_PROXY_TIMELINE": "errors"}),
-    2: ("preview", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "preview"}),
-    3: ("full", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "full"}),
+MODES = {
+    "off": {"WSGI_PROXY_TIMELINE": "off"},
+    "errors": {"WSGI_PROXY_TIMELINE": "errors"},
+    "preview": {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "preview"},
+    "full": {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "full"},
 }
 
 WORKLOADS = {
@@ -34,7 +35,24 @@ WORKLOADS = {
             (1, 16, 64, 256),
             (4,),
             jobs.turns,
-            (TURNS, FIRST, FIRST_99, Column("p99.9 ms", "first.p99.9"), CPU_TURN, Column("slowest/mean", "slowest")),
+            (TURNS, FIRST, FIRST_99, Column("p99.9 ms", "first.p99.9"), CPU_TURN, SLOWEST),
+            against=(NAIVE, DIRECT, LITELLM),
+            subjects=(*EVERYBODY, LITELLM),
+            most={LITELLM: 64},
+        ),
+        Workload(
+            "workers",
+            "the same on 64 connections, with two workers and with one",
+            "workers",
+            (1, 2),
+            (2,),
+            jobs.workers,
+            (TURNS, FIRST, FIRST_99, CPU_TURN, SLOWEST),
+            against=(),
+            base=lambda count: 1,
+            base_name="1 worker",
+            subjects=(PROXY,),
+            settings=lambda count: {WORKERS: str(count)},
         ),
         Workload(
             "burst",
@@ -70,6 +88,7 @@ WORKLOADS = {
                 Column("delay p50 ms", "delay.p50"),
                 Column("p99 ms", "delay.p99"),
                 Column("p99.9 ms", "delay.p99.9"),
+                Column("sent late p99 ms", "late.p99"),
             ),
             against=(RELAY, NAIVE),
             most={NAIVE: 400},  # it does not even begin more than some hundred at the same time
@@ -117,6 +136,7 @@ WORKLOADS = {
                 CPU_TURN,
                 FIRST,
                 Column("first turn ms", "begin.first"),
+                Column("first turn memory", "begin.memory"),
                 Column("memory/transcript", "memory"),
             ),
             against=(RELAY, NAIVE),
@@ -170,17 +190,18 @@ WORKLOADS = {
         ),
         Workload(
             "timeline",
-            "turns of 1,008 events, each in a chunk of its own, with timelines that are written",
+            "events as in burst, bulk and paced (on 100 sessions), with timelines that are written",
             "timeline",
-            (*TIMELINES,),
-            (0, 3),
+            (*range(len(TIMELINES)),),
+            (len(TIMELINES) - 1,),
             jobs.timeline,
-            (CPU_EVENT, EVENTS, CPU_TURN),
+            (CPU_EVENT, EVENTS),
             against=(),
-            base=0,
-            labels={mode: name for mode, (name, _) in TIMELINES.items()},
+            base=lambda point: point // len(MODES) * len(MODES),
+            base_name="off",
+            labels={point: f"{shape}, {mode}" for point, (shape, mode) in enumerate(TIMELINES)},
             subjects=(PROXY,),
-            settings=lambda mode: TIMELINES[mode][1],
+            settings=lambda point: MODES[TIMELINES[point].mode],
         ),
     )
 }

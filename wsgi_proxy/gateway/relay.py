@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import gevent
-from gevent.pool import Group
 from websockets.frames import CloseCode
 
 from ..errors import Bug, ConnectionLost, ProxyError, RequestError, TurnTimedOut
@@ -67,7 +66,7 @@ class Relay:
         self._session = session
         self._executor = executor
         self._client = client
-        self._lanes = Group()
+        self._tasks: set[Any] = set()  # the greenlets of its turns
         self._times = times
         self._memory = memory
         self._running = 0
@@ -123,7 +122,7 @@ class Relay:
     def cut(self) -> None:
         """End the turns that run, and the connection."""
         self._connection.close(CloseCode.SERVICE_RESTART, "the server restarts")
-        self._lanes.kill(block=False)
+        gevent.killall(list(self._tasks), block=False)
 
     def _serve(self) -> None:
         try:
@@ -140,7 +139,7 @@ class Relay:
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             # A killed greenlet closes its upstream response on its way out.
-            self._lanes.kill()
+            gevent.killall(list(self._tasks))
             self._executor.close()
             self._connection.finish()
 
@@ -178,7 +177,7 @@ class Relay:
                     self._connection.queue(work.frames)
             else:
                 self._running += 1
-                self._lanes.spawn(self._carry_out, work)
+                self._tasks.add(gevent.spawn(self._carry_out, work))
 
     def _carry_out(self, work: Work) -> None:
         trace = self._trace.turn(work.arrival, _model_of(work), work.lane)
@@ -198,6 +197,7 @@ class Relay:
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             trace.cancelled(self._connection.outcome)
+            self._tasks.discard(gevent.getcurrent())
             self._running -= 1
             self._active_at = time.monotonic()
             self._say_farewell()

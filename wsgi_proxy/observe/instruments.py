@@ -8,6 +8,7 @@ the others have in the files of the process.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,6 +22,11 @@ from prometheus_client.metrics import MetricWrapperBase  # noqa: E402
 REGISTRY = CollectorRegistry()
 # Whether the values of all workers are in files that each of them can read.
 SHARED = bool(getattr(values.ValueClass, "_multiprocess", False))
+if SHARED:
+    # It asks the system for the process id whenever it counts, to know of a fork; this is told.
+    _process = [os.getpid()]
+    os.register_at_fork(after_in_child=lambda: _process.__setitem__(0, os.getpid()))
+    values.ValueClass = values.MultiProcessValue(lambda: _process[0])  # type: ignore[no-untyped-call]
 
 # Of the conventions.
 DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)

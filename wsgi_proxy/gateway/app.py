@@ -13,6 +13,7 @@ from ..settings.networks import Network
 from ..upstream.upstreams import Upstreams
 from .access import Access
 from .admin import Admins
+from .application import Application
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
@@ -48,7 +49,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsError: A setting is not acceptable, or there is no upstream.
     """
-    app = Flask("wsgi_proxy", static_folder=None)
+    app = Application("wsgi_proxy", static_folder=None)
     app.json = UjsonProvider(app)
     settings = settings or current_settings()
     upstreams = Upstreams(settings, readiness)

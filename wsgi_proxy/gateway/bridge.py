@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 from flask import Response, request
+from websockets.extensions import Extension
 from websockets.frames import CloseCode
 
 from ..errors import AccessError, ConnectionLost, ProxyError
@@ -22,7 +23,9 @@ from ..settings import Settings
 from ..upstream.execution import Executor
 from ..upstream.upstreams import Upstreams
 from .access import Access, Admission, Client, OneMore
+from .application import Accepted
 from .care import Times
+from .compression import negotiate as negotiate_compression
 from .connection import Connection
 from .drain import DRAIN
 from .memory import Memory
@@ -84,7 +87,7 @@ class Bridge:
             log.debug("a client has left before its connection was upgraded")
         except ProxyError as error:
             return self._refuse(websocket, error)
-        return Response()  # the handler discards it
+        return Accepted()
 
     def _begin(self, websocket: Any, admission: Admission) -> None:
         """Have the session served when the request is over, where that can be; else until it ends."""
@@ -148,19 +151,29 @@ class Bridge:
 
     def _take_over(self, websocket: Any, subprotocol: str | None) -> Connection:
         handler = websocket.handler
+        reader, deflate = handler.rfile, None
         if isinstance(handler, UpgradeHandler):
-            try:
-                handler.accept(subprotocol)
-            except OSError as exc:
-                raise ConnectionLost("the client has left") from exc
+            deflate = self._accept(handler, subprotocol)
+            reader = None if handler.has_all_read else reader
         websocket.closed = True  # or it would write a close frame of its own
         return Connection(
             handler.socket,
-            handler.rfile,
+            reader,
             max_message_bytes=self._settings.max_message_bytes,
             close_timeout=self._settings.close_timeout,
             times=self._times,
+            extensions=[deflate] if deflate else (),
         )
+
+    def _accept(self, handler: UpgradeHandler, subprotocol: str | None) -> Extension | None:
+        """Write the 101; return what compresses, if that was agreed on."""
+        offers = request.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if self._settings.compression else ""
+        extensions, deflate = negotiate_compression(offers)
+        try:
+            handler.accept(subprotocol, extensions)
+        except OSError as exc:
+            raise ConnectionLost("the client has left") from exc
+        return deflate
 
     def _mind_turn_state(self, headers: Mapping[str, str], handler: object) -> None:
         lost = TURN_STATE in headers and not isinstance(handler, UpgradeHandler)

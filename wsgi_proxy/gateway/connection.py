@@ -17,6 +17,7 @@ from io import BufferedReader
 import gevent
 from gevent.lock import BoundedSemaphore
 from websockets.exceptions import PayloadTooBig
+from websockets.extensions import Extension
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
 
@@ -25,16 +26,13 @@ from ..protocol.frames import error_frame
 from ..protocol.framing import framed
 from ..protocol.wire import check_utf8
 from .care import Times
-from .intake import Protocol
+from .compression import SHORTEST
+from .intake import QUIET, Protocol
 from .sharing import Share
 from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
 
 log = logging.getLogger(__name__)
-# Of websockets, which writes every message to its log where an application logs everything.
-QUIET = logging.getLogger(f"{__name__}.frames")
-QUIET.setLevel(logging.WARNING)
-
 READ_BYTES = 65536
 # Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
 MAX_OWED = 32768
@@ -54,10 +52,12 @@ class Connection:
 
     Args:
         sock: The upgraded socket.
-        reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake.
+        reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake; None
+            if it holds none.
         max_message_bytes: A longer message is answered 413 and closes the connection with 1009.
         close_timeout: Seconds to wait for the other side at the end.
         times: What is due when, for `tend`.
+        extensions: What was agreed on at the handshake.
 
     Attributes:
         sent_at: When a frame was sent last, by the monotonic clock.
@@ -67,11 +67,12 @@ class Connection:
     def __init__(
         self,
         sock: socket.socket,
-        reader: BufferedReader,
+        reader: BufferedReader | None,
         *,
         max_message_bytes: int,
         close_timeout: float,
         times: Times,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self.sent_at = self._heard_at = time.monotonic()
         self.received_bytes = self.sent_bytes = self.sent_frames = 0
@@ -81,11 +82,12 @@ class Connection:
         self._pinged_at: float | None = None
         self._cause = LEFT
         self._socket = sock
-        below = raw(sock)
+        below = None if extensions else raw(sock)  # what is compressed leaves one by one
         self._raw_send: Callable[[bytes], int] | None = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
         self._protocol = Protocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol.extensions = list(extensions)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -93,7 +95,7 @@ class Connection:
         self._is_text = True
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
-        self._early = buffered(sock, reader)
+        self._early = buffered(sock, reader) if reader else b""
         send_small_packets_at_once(sock)
 
     def messages(self) -> Iterator[bytes]:
@@ -334,10 +336,20 @@ class Connection:
         protocol = self._protocol
         if protocol.state is not _OPEN:
             raise ConnectionLost("the client is leaving")
-        if frames:
+        if protocol.extensions:
+            self._append_compressed(frames)
+        elif frames:
             # websockets would take as long for each frame as this does for all of a usual chunk.
             protocol.writes.append(framed(frames))
-            self.sent_frames += len(frames)
+        self.sent_frames += len(frames)
+
+    def _append_compressed(self, frames: Sequence[bytes]) -> None:
+        protocol = self._protocol
+        for frame in frames:
+            if len(frame) >= SHORTEST:
+                protocol.send_text(frame)
+            else:
+                protocol.writes.append(framed([frame]))
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.

@@ -50,6 +50,8 @@ class StrictHandler(WebSocketHandler):
     )
     # Of all connections of a process; set when its settings are known.
     patience = Patience()
+    # Whether nothing has been read from the connection beyond the head of a request without a body.
+    has_all_read = False
     _seconds_to_first_byte: float | None = None
     _deadline: gevent.Timeout | None = None
 
@@ -66,7 +68,9 @@ class StrictHandler(WebSocketHandler):
         seconds = self._seconds_to_first_byte or self.patience.request
         with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
             begun = self.rfile.peek(1)
-        if END_OF_HEAD not in begun:  # which nearly always comes in one piece
+        end = begun.find(END_OF_HEAD)
+        self.has_all_read = end == len(begun) - len(END_OF_HEAD) >= 0
+        if end < 0:  # which is rare: it nearly always comes in one piece
             self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
         return super().read_requestline()
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
 from .sharing import LARGE_BYTES
+
+# Of websockets, which writes every message to its log where an application logs everything.
+QUIET = logging.getLogger(f"{__name__}.frames")
+QUIET.setLevel(logging.WARNING)
 
 
 class Reader(StreamReader):

@@ -79,16 +79,19 @@ class UpgradeHandler(StrictHandler):
             self.accept()
             self.run_websocket()
 
-    def accept(self, subprotocol: str | None = None) -> None:
+    def accept(self, subprotocol: str | None = None, extensions: str | None = None) -> None:
         """
         Write the 101, unless it has been written.
 
         Args:
             subprotocol: One that the client offered; browsers leave if they offered some and none is chosen.
+            extensions: Those that are accepted, as the header says it.
         """
         if not self.headers_sent:
             if subprotocol is not None:
                 self.response_headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+            if extensions is not None:
+                self.response_headers.append((b"Sec-WebSocket-Extensions", extensions.encode("latin-1")))
             self.write(b"")
         self.socket.settimeout(None)
 

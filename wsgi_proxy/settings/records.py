@@ -124,6 +124,7 @@ class Settings:
     allowed_origins: tuple[str, ...] | None = None
     forwarded_allow_ips: tuple[Network, ...] = LOOPBACK
     max_message_bytes: int = 64 * 2**20
+    compression: bool = False
     max_event_bytes: int = 64 * 2**20
     known_responses: int = 32
     transcript_bytes: int = 256 * 2**20

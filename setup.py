@@ -65,6 +65,7 @@ setup(
             "playwright>=1.60",
             "promql-parser>=0.5",  # checks the queries of the dashboard
             "pytest>=8.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.17",
             "trustme>=1.2",
             "types-gevent",

@@ -17,7 +17,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -29,11 +28,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from .ports import free_port
 from .servers import ScriptedUpstream
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 # Started in the background, pytest ignores Ctrl-C, and every process that it starts would inherit that.
@@ -193,13 +193,6 @@ def fetch(method: str, url: str) -> tuple[int, bytes]:
 def secured(env: dict[str, str] | None) -> str:
     """Return what the scheme of a server's URLs has at its end: `s` if its settings name a certificate."""
     return "s" if "WSGI_PROXY_TLS_CERTIFICATE" in (env or {}) else ""
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from .conftest import ROOT, GunicornProcess, fetch
 
 CONFIGURATION = str(ROOT / "gunicorn.conf.py")
 APPLICATION = "tests.inspected:create_inspected_app()"
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
 

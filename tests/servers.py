@@ -112,6 +112,10 @@ class ScriptedUpstream:
         self._closing.set()
         for thread in self._threads:
             thread.join(WAIT_SECONDS)
+        self.close()
+
+    def close(self) -> None:
+        """Give the port back; needed only where it was not entered."""
         self._listener.close()
 
     def reply(self, *steps: Step) -> None:

@@ -28,7 +28,7 @@ from .svg import COLOURS, Scale
 from .workload import Workload
 from .workloads import WORKLOADS
 
-SECONDS = 150.0
+SECONDS = 400.0
 CONTENT = 240
 LOADS = ("turns", "paced", "connect", "idle", "long")  # one for each thing that a client can do
 Smoke = tuple[str, list[dict[str, Any]]]

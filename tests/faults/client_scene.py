@@ -17,7 +17,7 @@ from ..integration.ruled_upstream import Asked, RuledUpstream, assistant
 from ..integration.wire import PING, PONG, TEXT, RawClient, completed, create, event, frame
 from ..servers import End, Step, head
 
-SECONDS = 10.0
+SECONDS = 30.0
 POLL_SECONDS = 0.02
 LIMIT = 2**20
 # What the allocator of a worker may keep of what it has freed.

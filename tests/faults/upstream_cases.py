@@ -14,8 +14,8 @@ from .cases import Case
 MAX_EVENT_BYTES = 2**18
 # Where nothing has to time out.
 PATIENCE = 20.0
-# For what has to time out.
-SHORT = 1.5
+# For what has to time out; the turns before and after it have no more time.
+SHORT = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,6 +122,8 @@ class Stage:
             assert "Traceback" not in self.proxy.log(), self.proxy.log()
         finally:
             self.proxy.stop()
+            for upstream in (*self._upstreams.values(), self._beside):
+                upstream.close()
 
     def play(self, fault: Fault) -> str:
         """Have a turn, one that fails, and two more; return what came of the second, if all else is in order."""

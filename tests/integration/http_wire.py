@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class Answer(NamedTuple):

@@ -24,7 +24,7 @@ from .ruled_upstream import POLL_SECONDS, Asked, RuledUpstream, answer, answerin
 from .test_workers import CONFIGURATION, OURS, STOCK
 from .wire import RawClient, completed, create, event
 
-SECONDS = 10.0
+SECONDS = 30.0
 APPLICATION = "wsgi_proxy.gateway.app:create_app()"
 SUBPROTOCOL = "openai-insecure-api-key."
 KEYS = """

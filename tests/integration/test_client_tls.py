@@ -33,7 +33,7 @@ from ..servers import ScriptedUpstream, chunked
 from .test_workers import STOCK
 from .wire import CLOSE, RawClient, completed, create, event, frame
 
-SECONDS = 10.0
+SECONDS = 25.0
 CREATED = event("response.created", response={"id": "resp_1"})
 DELTA = event("response.output_text.delta", delta="x")
 LIMIT = "websocket_connection_limit_reached"

@@ -148,7 +148,7 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        doctor = Doctor(tmp_path, url, "--model", "m", "--timeout", "2", stdout=terminal)
+        doctor = Doctor(tmp_path, url, "--model", "m", "--timeout", "4", stdout=terminal)
         os.close(terminal)
         shown = b""
         deadline = time.monotonic() + WAIT_SECONDS

@@ -19,7 +19,7 @@ from .ruled_upstream import Asked, RuledUpstream
 from .test_workers import CONFIGURATION, STOCK
 from .wire import CLOSE, RawClient, completed, create, event, frame
 
-SECONDS = 10.0
+SECONDS = 30.0
 LIMIT = "websocket_connection_limit_reached"
 DELTA = event("response.output_text.delta", delta="x")
 
@@ -34,7 +34,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, scripted: ScriptedUpst
     """Return a function: seconds for running turns -> a server of one worker in front of `scripted`."""
     with ExitStack() as started:
 
-        def begin(graceful: str = "10s") -> Server:
+        def begin(graceful: str = "60s") -> Server:
             times = {"WSGI_PROXY_GRACEFUL_TIMEOUT": graceful, "WSGI_PROXY_CLOSE_TIMEOUT": "1s"}
             environment = {"WSGI_PROXY_UPSTREAM": scripted.url, **times}
             options = ("-k", STOCK) if request.param == "stock worker" else ()
@@ -69,7 +69,7 @@ def test_clients_that_wait_are_asked_to_connect_anew(start: Start) -> None:
     with RawClient(server.ws_url) as idle:
         began = tell_to_end(server)
         hear_goodbye(idle)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     server.wait_until(lambda: server.log().count("Booting worker") == 2)
     with RawClient(server.ws_url) as client:
         assert 101 == client.status
@@ -101,7 +101,7 @@ def test_a_turn_that_takes_too_long_is_cut(start: Start, scripted: ScriptedUpstr
         client.hear()
         began = tell_to_end(server)
         assert 1012 == client.read_close()
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 20
     assert scripted.next_request().left.wait(SECONDS)
 
 
@@ -110,10 +110,8 @@ def test_a_client_that_says_nothing_holds_nothing_up(start: Start) -> None:
     server = start()
     with RawClient(server.ws_url), RawClient(server.ws_url, headers={"Upgrade": "none"}) as kept:
         assert 426 == kept.status
-        began = time.monotonic()
         server.process.terminate()
-        assert 0 == server.process.wait(15)
-        assert time.monotonic() - began < 8
+        assert 0 == server.process.wait(SECONDS)  # which is less than there is for turns
 
 
 def test_a_request_that_was_on_its_way_is_answered(start: Start) -> None:
@@ -189,5 +187,5 @@ def test_no_turn_is_lost_to_a_restart(tmp_path: Path) -> None:
             hear_goodbye(client)
             client.send(frame(CLOSE, GOING_AWAY))
         ended = time.monotonic()
-        assert 0 == server.process.wait(30)
+        assert 0 == server.process.wait(60)
         print(f"The server ended {time.monotonic() - ended:.2f} s after the last turn.")

@@ -34,7 +34,7 @@ from .ruled_upstream import (
 )
 from .wire import TEXT, RawClient, completed, create, event, frame, user
 
-SECONDS = 10.0
+SECONDS = 25.0
 CREATED = event("response.created", response={"id": "first_0"})
 IN_PROGRESS = event("response.in_progress", response={"id": "first_0"})
 DELTA = event("response.output_text.delta", delta="par")

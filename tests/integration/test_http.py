@@ -27,7 +27,7 @@ BODY = (
 STREAM, PLAIN = BODY % b', "stream" : true', BODY % b""
 DOCUMENT = b'{ "id": "resp_1", "object":"response", "n": 1.0 }'
 NEVER = threading.Event()
-SECONDS = 5.0
+SECONDS = 20.0
 
 StartTwo = Callable[..., ProxyProcess]
 

@@ -27,7 +27,7 @@ ROUTES = [
     ("POST", "/responses/resp_1/cancel"),
     ("GET", "/responses/resp_1/input_items"),
 ]
-SECONDS = 5.0
+SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import pytest
 from ..conftest import GunicornProcess
 from ..servers import Received, ScriptedUpstream, chunked
 from .test_workers import CONFIGURATION, STOCK
-from .wire import RawClient, completed, create, event
+from .wire import RawClient, answered, completed, create, event
 
-SECONDS = 15.0
+SECONDS = 60.0
 DELTA = event("response.output_text.delta", delta="x")
 CUT = (1006, 1012)  # without a close frame, if the process was faster
 
@@ -56,11 +56,11 @@ def wait_for_workers(server: GunicornProcess, number: int) -> None:
 def connected(server: GunicornProcess) -> RawClient:
     """Connect as clients do: again, if a worker that ends was asked."""
     deadline = time.monotonic() + SECONDS
-    while True:
-        client = RawClient(server.ws_url)
-        if client.status == 101:
-            return client
-        assert time.monotonic() < deadline, client.status
+    while (client := answered(server.ws_url)).status == 503:
+        client.socket.close()
+        assert time.monotonic() < deadline, server.log()
+    assert 101 == client.status
+    return client
 
 
 def is_alive(pid: int) -> bool:
@@ -144,7 +144,7 @@ def test_a_server_ends_with_its_last_turn(start: Start, scripted: ScriptedUpstre
         client.socket.close()
         ended = time.monotonic()
     assert 0 == server.process.wait(SECONDS)
-    assert time.monotonic() - ended < 5  # that it is less than 1 is for a machine that has nothing else to do
+    assert time.monotonic() - ended < 15  # that it is less than 1 is for a machine that has nothing else to do
 
 
 def test_a_worker_that_hangs_as_it_leaves_is_killed(start: Start, scripted: ScriptedUpstream) -> None:

@@ -26,7 +26,7 @@ from .diagnosis import diagnosed
 from .test_client_tls import Identity, issue, open_socket
 from .wire import PING, PONG, TEXT, RawClient, completed, create, event, frame
 
-SECONDS = 15.0
+SECONDS = 25.0
 KEY = "key-of-alice"
 KEYS = {"WSGI_PROXY_CLIENT_KEYS": f"alice:{KEY}, bob:client-key"}  # the clients' programs send the latter
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}

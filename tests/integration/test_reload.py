@@ -21,9 +21,9 @@ from ..conftest import GunicornProcess, ProxyProcess, free_port
 from ..servers import Step, chunk, head
 from .ruled_upstream import POLL_SECONDS, Asked, RuledUpstream, answering, upstream_table
 from .test_workers import CONFIGURATION
-from .wire import RawClient, completed, create, event
+from .wire import RawClient, answered, completed, create, event
 
-SECONDS = 15.0
+SECONDS = 60.0
 STEADY_SECONDS = 1.5
 KEPT = "the settings are kept as they were, because the new ones are not accepted: "
 AT_ONCE = 20  # sockets, so that both workers are met
@@ -71,7 +71,7 @@ class Place:
     def connect(self, key: str = "") -> RawClient:
         """Connect as clients do: one that meets a worker that ends (503) tries again."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        while (client := RawClient(self.ws_url, headers=headers)).status == 503:
+        while (client := answered(self.ws_url, headers=headers)).status == 503:
             client.socket.close()
         return client
 

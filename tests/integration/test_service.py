@@ -18,7 +18,7 @@ from ..conftest import GunicornProcess, Process, ProxyProcess, UpstreamProcess, 
 from ..unit.deployment.printing import check, printed, program
 from .test_workers import CONFIGURATION, converse
 
-SECONDS = 15.0
+SECONDS = 60.0
 # What MemoryDenyWriteExecute= asks the kernel for, which keeps it for the processes that are started from here.
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 ASK = f"import ctypes, os, sys\nfailed = ctypes.CDLL(None).prctl({PR_SET_MDWE}, {PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0)\n"

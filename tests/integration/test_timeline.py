@@ -25,7 +25,7 @@ from ..servers import ScriptedUpstream, chunked, sized
 from .http_wire import Client
 from .wire import CLOSE, RawClient, completed, create, event, frame
 
-SECONDS = 10.0
+SECONDS = 30.0
 POLL_SECONDS = 0.02
 MOST_CLIENTS = 50  # until both workers have one
 FOLDER = "wsgi-proxy-timeline"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +146,21 @@ def test_a_refused_upgrade_falls_back_to_http(start_relay: StartRelay, upstream:
     assert proxy.log().count("it is not asked again") in (1, 2)  # once in each of two workers, at most
 
 
+@pytest.fixture(scope="module")
+def relay(proxy: ProxyProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """A proxy in front of the `proxy` of this module."""
+    folder = tmp_path_factory.mktemp("relay")
+    (folder / "websocket.toml").write_text(CONFIGURATION.format(url=proxy.url))
+    process = ProxyProcess(folder, None, "--config", str(folder / "websocket.toml"))
+    yield process
+    process.stop()
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_real_clients_converse_through_two_proxies(
-    scenario: Scenario, start_relay: StartRelay, proxy: ProxyProcess, upstream: UpstreamProcess, tmp_path: Path
+    scenario: Scenario, relay: ProxyProcess, upstream: UpstreamProcess, tmp_path: Path
 ) -> None:
     """The proxy is a WebSocket upstream itself; what it asks the last one is what a single proxy asks."""
     require(scenario.package.missing is None, str(scenario.package.missing))
-    said = scenario.run(start_relay(proxy.url).url, "demo", tmp_path)
+    said = scenario.run(relay.url, "demo", tmp_path)
     scenario.check(said, upstream.requests())

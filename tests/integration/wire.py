@@ -8,13 +8,14 @@ import os
 import socket
 import ssl
 import struct
+import time
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from websockets.speedups import apply_mask
 
-SECONDS = 10.0
+SECONDS = 25.0
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 
 
@@ -25,6 +26,9 @@ class RawClient:
     Attributes:
         status: Of the answer to the upgrade request.
         headers: Of that answer, names in lower case.
+
+    Raises:
+        ConnectionError: The server has closed the connection without an answer.
     """
 
     def __init__(
@@ -50,11 +54,11 @@ class RawClient:
         lines = [f"GET {parts.path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.socket.sendall("\r\n".join(lines).encode("latin-1") + early)
         self._reader = self.socket.makefile("rb")
-        self.status = int(self._reader.readline().split()[1])
-        self.headers: dict[str, str] = {}
-        while line := self._reader.readline().decode("latin-1").strip():
-            name, _, value = line.partition(":")
-            self.headers[name.lower()] = value.strip()
+        try:
+            self.status, self.headers = self._read_head()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +68,17 @@ class RawClient:
     ) -> None:
         self._reader.close()
         self.socket.close()
+
+    def _read_head(self) -> tuple[int, dict[str, str]]:
+        line = self._reader.readline()
+        if not line:
+            raise ConnectionAbortedError("closed without an answer")
+        status = int(line.split()[1])
+        headers: dict[str, str] = {}
+        while line := self._reader.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        return status, headers
 
     def send(self, *frames: bytes) -> None:
         self.socket.sendall(b"".join(frames))
@@ -105,6 +120,21 @@ class RawClient:
         while opcode not in (CLOSE, -1):
             opcode, data = self.read()
         return struct.unpack("!H", data[:2])[0] if opcode == CLOSE else 1006
+
+
+def answered(url: str, **options: Any) -> RawClient:
+    """
+    Connect as clients do, which try again if the server closes the connection without an answer.
+
+    A worker that begins to drain does that with a connection on which nothing has come so far.
+    """
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return RawClient(url, **options)
+        except ConnectionError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def frame(

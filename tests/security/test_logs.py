@@ -17,7 +17,7 @@ from ..integration.test_workers import CONFIGURATION
 from ..integration.wire import CLOSE, RawClient, create, event, frame
 from ..servers import End, Step, chunked, head, sized
 
-SECONDS = 10.0
+SECONDS = 30.0
 OF_THE_UPSTREAM, OF_THE_PROXY, OF_THE_TEAM = "sk-of-the-upstream", "pass-of-the-proxy", "x-team-of-the-operator"
 OF_ALICE, WRONG = "sk-of-alice", "sk-nearly-a-key"
 SECRETS = (OF_THE_UPSTREAM, OF_THE_PROXY, OF_THE_TEAM, OF_ALICE, WRONG)

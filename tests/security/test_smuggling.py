@@ -13,7 +13,7 @@ from ..integration.test_workers import CONFIGURATION, OURS, STOCK
 from ..servers import ScriptedUpstream, sized
 from ..unit.gateway.test_strictness import BAD_FIELDS, BAD_REQUEST_LINES
 
-SECONDS = 10.0
+SECONDS = 30.0
 # Both paths are those of this project and of a legacy application, which read bodies in their own ways.
 RESPONSES, LEGACY = b"POST /v1/responses HTTP/1.1\r\n", b"POST /read HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"

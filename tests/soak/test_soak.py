@@ -19,7 +19,7 @@ from .session import Session
 from .tally import Tally
 from .upstream import Upstream, answer_to
 
-SECONDS = 150.0
+SECONDS = 400.0
 NAME = "7/-/1"
 
 Events = list[dict[str, Any]]

@@ -225,7 +225,7 @@ HINTS = [
     (HEADERS, {"x\u00e9": "a"}, "'x\u00e9' is no name of a header"),
     (HEADERS, {"Host": "a"}, "Host is set by the proxy itself"),
     (HEADERS, {"Sec-WebSocket-Key": "a"}, "Sec-WebSocket-Key is set by the proxy itself"),
-    *[(HEADERS, {name: "a"}, f"{name} is set by the proxy itself") for name in FRAMING],
+    *[(HEADERS, {name: "a"}, f"{name} is set by the proxy itself") for name in sorted(FRAMING)],
     *[
         (HEADERS, headers, "the value of x is no text that a header can carry, or is there twice")
         for headers in ({"x": "a\r\nb: c"}, {"x": "a\0"}, {"x": "\u20ac"}, {"x": 1}, {"x": ["a"]}, {"X": "a", "x": "b"})

@@ -207,12 +207,14 @@ def test_what_a_killed_master_left_is_removed_by_the_next(tmp_path: Path) -> Non
 
 
 DAEMON = """
-import os, sys
-from pathlib import Path
+import os, sys, time
 from wsgi_proxy.observe import shared
 shared.share()
+parent = os.getpid()
 if os.fork():
     os._exit(0)
+while os.getppid() == parent:  # which has the lock until it has ended
+    time.sleep(0.01)
 shared.hold(os.getuid(), os.getgid())
 print(shared.directory(), flush=True)
 sys.stdin.read()

@@ -19,7 +19,7 @@ from .workload import Job, Workload
 
 DEADLINE_SECONDS = 90.0  # for what comes before and after a measurement; large transcripts are slow to build up
 QUICK_SECONDS = 0.1
-SETTLE_SECONDS = 0.5
+SETTLE_SECONDS = 0.3
 
 
 @dataclass

@@ -18,6 +18,7 @@ CPUCLOCK_SCHED = 2  # linux/posix-timers.h
 # A process that uses so much of its cores is what limits a measurement.
 BUSY = 0.9
 IDLE = 0.05  # of a core, at most
+LATE_MS = 20.0  # if half of all paced events are sent later, the upstream cannot do what it is asked for
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 10.0
 FEWEST = 1000  # measurements of which the 99.9th percentile says something
@@ -134,8 +135,8 @@ def limit_of(figures: Mapping[str, Any], cores: int, workers: int = 1) -> str | 
         workers: That the subject has, each of which can use a core.
 
     Returns:
-        `load` if client or upstream were, or their cores, and the subject was not, so that it can do more; `subject`;
-        None for neither.
+        `load` if client or upstream were, or their cores, and the subject was not, so that it can do more, or if the
+        upstream could not keep its pace; `subject`; None for neither.
     """
     seconds = figures.get("seconds", 0)
     if not seconds:
@@ -145,7 +146,7 @@ def limit_of(figures: Mapping[str, Any], cores: int, workers: int = 1) -> str | 
         return "subject"
     # Each of the two has one thread.
     busiest = max(client, upstream, (client + upstream) / (cores or os.cpu_count() or 1))
-    return "load" if busiest > BUSY else None
+    return "load" if busiest > BUSY or figures.get("late.p50", 0) > LATE_MS else None
 
 
 @contextlib.contextmanager

@@ -212,6 +212,12 @@ def test_who_was_at_the_limit(cpu: tuple[float, float, float], cores: int, worke
     assert limit == limit_of(figures, cores, workers)
 
 
+@pytest.mark.parametrize(("late", "limit"), [(19.0, None), (21.0, "load")])
+def test_an_upstream_that_is_late_is_the_limit(late: float, limit: str | None) -> None:
+    """It could not keep its pace, for whatever reason; then the subject was not asked for all that it was to do."""
+    assert limit == limit_of({"seconds": 1.0, "cpu.subject": 0.3, "late.p50": late}, 1)
+
+
 def test_what_the_load_limits_is_marked() -> None:
     """The table has a star and a note, so that nobody takes it for what the subject can do."""
     results = [Result("burst", "relay", 4, [{"events/s": 5.0, "cpu/event": 1.0}], limit="load")]

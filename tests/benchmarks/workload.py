@@ -10,6 +10,7 @@ from .subjects import DIRECT, NAIVE, PROXY, RELAY, WORKERS, Subject
 
 Job = dict[str, Any]
 EVERYBODY = (DIRECT, RELAY, NAIVE, PROXY)
+BETWEEN = (RELAY, NAIVE, PROXY)  # all but the upstream alone
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Workload:
     base: Callable[[int], int] | None = None
     base_name: str = ""
     subjects: tuple[Subject, ...] = EVERYBODY
-    seconds: float = 2.0
+    seconds: float = 1.5
     most: Mapping[Subject, int] = field(default_factory=dict)
     settings: Callable[[int], dict[str, str]] = lambda point: {}
     labels: Mapping[int, str] = field(default_factory=dict)

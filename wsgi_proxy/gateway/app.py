@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Flask, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
@@ -53,12 +55,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = UjsonProvider(app)
     settings = settings or current_settings()
     upstreams = Upstreams(settings, readiness)
-    app.register_blueprint(_blueprint(settings, upstreams, status=True))
+    blueprint, bridge = _parts(settings, upstreams, status=True)
+    app.register_blueprint(blueprint)
     add_health_routes(app, upstreams.credentials)
     add_metrics_route(app, Admins(settings))
     count_requests(app)
     app.extensions[EXTENSION] = lambda path: True  # noqa: ARG005 - there is no other WebSocket route here
     app.register_error_handler(HTTPException, explained)
+
+    def open_upgrade(environ: dict[str, Any]) -> None:
+        name_the_client(environ, settings.forwarded_allow_ips)
+        bridge.open(environ)
+
+    app.open_upgrades(open_upgrade)
     return app
 
 
@@ -77,14 +86,14 @@ def create_blueprint(settings: Settings | None = None, *, status: bool = False) 
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    blueprint = _blueprint(settings, Upstreams(settings, readiness), status=status)
+    blueprint, _ = _parts(settings, Upstreams(settings, readiness), status=status)
     count_requests(blueprint)
     if status:
         add_metrics_route(blueprint, Admins(settings))
     return blueprint
 
 
-def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blueprint:
+def _parts(settings: Settings, upstreams: Upstreams, *, status: bool) -> tuple[Blueprint, Bridge]:
     access = Access(settings)
     UpgradeHandler.patience = Patience(settings.request_timeout, settings.keep_alive, settings.write_timeout)
     memory = Memory(settings.worker_transcript_bytes, settings.worker_sockets)
@@ -108,7 +117,7 @@ def _blueprint(settings: Settings, upstreams: Upstreams, *, status: bool) -> Blu
     blueprint.before_request(lambda: _name_the_client(settings.forwarded_allow_ips))
     add_origin_headers(blueprint, access)
     blueprint.record(_decide_upgrades)
-    return blueprint
+    return blueprint, bridge
 
 
 def _decide_upgrades(state: BlueprintSetupState) -> None:

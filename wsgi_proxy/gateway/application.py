@@ -2,55 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
 from flask import Flask, Response
-from flask.wrappers import Request
-from werkzeug.routing import MapAdapter, Rule
+from flask.signals import request_finished, request_started, request_tearing_down
+
+from ..errors import ProxyError
+
+Environ = dict[str, Any]
+SIGNALS = (request_started, request_finished, request_tearing_down)
 
 
 class Application(Flask):
-    """Flask, which finds the route of an upgrade to WebSocket by its path alone."""
+    """
+    Flask, which is not asked about an upgrade to WebSocket that is accepted.
 
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        if request is not None and request.environ.get("wsgi.websocket") is not None:
-            rule = self._upgrades.get(request.environ["PATH_INFO"])
-            if rule is not None:
-                found: Any = Found(rule, request, self)
-                return found  # type: ignore[no-any-return]
-        return super().create_url_adapter(request)
+    What it makes of a request (a context, a match of its route, a response) takes as long as all the rest of an
+    upgrade, and nobody looks at it; an upgrade that is refused, and every other request, is its own as ever. So is
+    everything once somebody else has added functions that are to run around requests.
+    """
 
-    def adapter_of(self, request: Request) -> MapAdapter | None:
-        """Return what Flask would have used for a request."""
-        return super().create_url_adapter(request)
+    _open: Callable[[Environ], None] | None = None
+    _around: object = None
+
+    def open_upgrades(self, open_upgrade: Callable[[Environ], None]) -> None:
+        """
+        Have upgrades opened by a function; call this when everything else has been added.
+
+        Args:
+            open_upgrade: Takes a WSGI environment; raises ProxyError to have Flask answer instead.
+        """
+        self._open = open_upgrade
+        self._around = self._functions_around()
+
+    def wsgi_app(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
+        if self._open and environ.get("wsgi.websocket") is not None and self._is_ours(environ["PATH_INFO"]):
+            try:
+                self._open(environ)
+            except ProxyError:
+                pass  # which is said again below
+            else:
+                return ()
+        found: Iterable[bytes] = super().wsgi_app(environ, start_response)
+        return found
+
+    def _is_ours(self, path: str) -> bool:
+        return self._is_unchanged and path in self._upgrades and not any(signal.receivers for signal in SIGNALS)
 
     @cached_property
-    def _upgrades(self) -> dict[str, Rule]:
-        return {rule.rule: rule for rule in self.url_map.iter_rules() if rule.websocket and not rule.arguments}
+    def _upgrades(self) -> frozenset[str]:
+        rules = self.url_map.iter_rules()
+        return frozenset(rule.rule for rule in rules if rule.websocket and not rule.arguments)
 
+    @cached_property
+    def _is_unchanged(self) -> bool:
+        return self._functions_around() == self._around
 
-class Found:
-    """
-    The adapter of a request whose rule is known; one of Werkzeug's is made when something else is asked for.
-
-    Args:
-        rule: It has no arguments.
-        request: Whose path is that of the rule.
-        application: Makes the adapter.
-    """
-
-    def __init__(self, rule: Rule, request: Request, application: Application) -> None:
-        self._rule = rule
-        self._request = request
-        self._application = application
-
-    def match(self, *, return_rule: bool) -> tuple[Rule | Any, dict[str, Any]]:
-        """Return the rule, or the name of its endpoint."""
-        return (self._rule if return_rule else self._rule.endpoint), {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._application.adapter_of(self._request), name)
+    def _functions_around(self) -> object:
+        """Return the functions that run around requests; there cannot be more once the first one has come."""
+        kinds = (
+            self.url_value_preprocessors,
+            self.before_request_funcs,
+            self.after_request_funcs,
+            self.teardown_request_funcs,
+            {None: self.teardown_appcontext_funcs},
+        )
+        return [{name: list(functions) for name, functions in kind.items() if functions} for kind in kinds]
 
 
 class Accepted(Response):

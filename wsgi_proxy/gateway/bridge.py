@@ -71,30 +71,43 @@ class Bridge:
         self._told_about_turn_state = False
 
     def converse(self) -> Response:
-        """Serve one WebSocket connection from its handshake to its end."""
-        websocket = request.environ.get("wsgi.websocket")
+        """Open one WebSocket connection, or refuse it."""
         try:
-            if not self._settings.websocket:
-                raise upgrade_required("WebSocket is switched off here (setting websocket); use HTTP")
-            if websocket is None:
-                raise ProxyError(CANNOT_UPGRADE, status=501)
-            if DRAIN.begun:
-                raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
-            admission = self._access.admit(request.environ, local_address(request.environ))
-            self._memory.admit()
-            self._begin(websocket, admission)
-        except ConnectionLost:
-            log.debug("a client has left before its connection was upgraded")
+            self.open(request.environ)
         except ProxyError as error:
-            return self._refuse(websocket, error)
+            return self._refuse(request.environ.get("wsgi.websocket"), error)
         return Accepted()
 
-    def _begin(self, websocket: Any, admission: Admission) -> None:
+    def open(self, environ: Mapping[str, Any]) -> None:
+        """
+        Open one WebSocket connection.
+
+        Args:
+            environ: The WSGI environment of the upgrade request, in which the client is named.
+
+        Raises:
+            ProxyError: It is refused; nothing has been written.
+        """
+        websocket = environ.get("wsgi.websocket")
+        if not self._settings.websocket:
+            raise upgrade_required("WebSocket is switched off here (setting websocket); use HTTP")
+        if websocket is None:
+            raise ProxyError(CANNOT_UPGRADE, status=501)
+        if DRAIN.begun:
+            raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
+        admission = self._access.admit(environ, local_address(environ))
+        self._memory.admit()
+        try:
+            self._begin(environ, websocket, admission)
+        except ConnectionLost:
+            log.debug("a client has left before its connection was upgraded")
+
+    def _begin(self, environ: Mapping[str, Any], websocket: Any, admission: Admission) -> None:
         """Have the session served when the request is over, where that can be; else until it ends."""
         counted = admission.client.socket()
         counted.begin()
         try:
-            relay = self._relay(websocket, admission)
+            relay = self._relay(environ, websocket, admission)
         except BaseException:
             counted.end()
             raise
@@ -103,8 +116,8 @@ class Bridge:
         else:
             _serve(relay, counted)
 
-    def _relay(self, websocket: Any, admission: Admission) -> Relay:
-        headers = client_headers(request.environ)
+    def _relay(self, environ: Mapping[str, Any], websocket: Any, admission: Admission) -> Relay:
+        headers = client_headers(environ)
         name = uuid.uuid4().hex
         dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
         self._mind_turn_state(headers, websocket.handler)
@@ -112,7 +125,7 @@ class Bridge:
         connection = self._take_over(websocket, admission.subprotocol)
         return Relay(
             trace=self._observer.session(
-                name, headers, client=request.remote_addr or "-", key=client.name, dialect=dialect.name
+                name, headers, client=environ.get("REMOTE_ADDR") or "-", key=client.name, dialect=dialect.name
             ),
             connection=connection,
             session=Session(
@@ -167,7 +180,7 @@ class Bridge:
 
     def _accept(self, handler: UpgradeHandler, subprotocol: str | None) -> Extension | None:
         """Write the 101; return what compresses, if that was agreed on."""
-        offers = request.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if self._settings.compression else ""
+        offers = handler.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if self._settings.compression else ""
         extensions, deflate = negotiate_compression(offers)
         try:
             handler.accept(subprotocol, extensions)

@@ -12,11 +12,12 @@ What the proxy costs, measured so that anybody can repeat it.
 | `load`, `loads`, `held` | what the client does: turns, handshakes; what is held: transcripts, idle sessions |
 | `checks` | whether what comes is what the upstream wrote |
 | `naive` | the bridge that one would write in 40 lines, to compare with |
-| `subjects` | what is measured: the upstream alone, a TCP relay, the naive bridge, the proxy |
+| `frames` | WebSocket frames, and the client's side of permessage-deflate |
+| `subjects`, `litellm` | what is measured: the upstream alone, a TCP relay, the naive bridge, the proxy; and LiteLLM |
 | `workload`, `workloads`, `jobs` | what a workload is; the table of them; what the client does at their points |
 | `measure` | CPU time and memory of processes, percentiles, medians |
 | `bench` | runs the table: every subject in turn, again and again |
-| `report` | the table for people, the JSON for programs |
-| `timeline` | a program of its own: what timelines cost, more closely than the workload of that name |
+| `targets` | what must be reached, and whether it is |
+| `report`, `summary` | the tables for people, the JSON for programs; what of it the README has |
 | `curves`, `svg` | the figures, and how they are drawn |
 """

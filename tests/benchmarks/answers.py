@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +16,20 @@ MARK = b'{"type":"response.'
 LAST = b'"last":"yes"}}'
 # Stands for the id of the response, which ends with the number of bytes of the request.
 ID = b"resp_iiiiiiiiii_bbbbbbbbbb"
-# Stands for when an event was due, in nanoseconds of the monotonic clock.
-DUE = b"dddddddddddddddddd"
+# Stands for when a paced event was sent, in nanoseconds since 1970, and how many of them too late.
+SENT = b"ssssssssssssssssssss+llllllllllll"
+SENT_FORMAT = b"%020d+%012d"
+LATE_AT = SENT.index(b"l")
+# Where it stands: at the end of an event, instead of the random characters that OpenAI's servers write there.
+SENT_MARK = b'"obfuscation":"'
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 AROUND = 8  # events of a turn that are not deltas
+VARIANTS = 251  # of a paced delta, so that compression finds about as much that repeats as in real answers
+LETTERS = "eeeeeeetttttaaaaooooiiiinnnnsssrrrhhhdllucmfywgpbvk"
 
 assert len(LAST) <= len(MARK)
+assert len(SENT_FORMAT % (0, 0)) == len(SENT)
 
 
 @dataclass(frozen=True)
@@ -67,10 +75,13 @@ class Plan:
         return b"".join((HEAD, *(chunk(b"data: %b\n\n" % payload) for payload in self.payloads[:4]))).split(ID)
 
     @functools.cached_property
-    def delta(self) -> list[bytes]:
-        """A delta that tells when it was due, cut where that belongs."""
-        event = {**delta(1, "x" * self.size), "due": DUE.decode()}
-        return chunk(b"data: %b\n\n" % json.dumps(event, separators=(",", ":")).encode()).split(DUE)
+    def paced(self) -> list[list[bytes]]:
+        """Deltas that tell when they were sent, each cut where that belongs."""
+        dice = random.Random(self.size)
+        words = (" " + "".join(dice.choices(LETTERS, k=self.size - 1)) for _ in range(VARIANTS))
+        events = (delta(number, word, SENT.decode()) for number, word in enumerate(words, 1000))
+        texts = (json.dumps(event, separators=(",", ":")).encode() for event in events)
+        return [chunk(b"data: %b\n\n" % text).split(SENT) for text in texts]
 
 
 @functools.cache
@@ -85,10 +96,17 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def delta(number: int, text: str) -> dict[str, Any]:
+def delta(number: int, text: str, obfuscation: str = "Zk3w0Qd8") -> dict[str, Any]:
     place = {"item_id": "msg_68d2a0c4e7b05f31", "output_index": 0, "content_index": 0}
     kind = "response.output_text.delta"
-    return {"type": kind, "sequence_number": number, **place, "delta": text, "logprobs": [], "obfuscation": "Zk3w0Qd8"}
+    return {
+        "type": kind,
+        "sequence_number": number,
+        **place,
+        "delta": text,
+        "logprobs": [],
+        "obfuscation": obfuscation,
+    }
 
 
 def events(deltas: int, size: int) -> Iterator[dict[str, Any]]:

@@ -1,11 +1,16 @@
-"""Whether what comes is what the upstream wrote, byte for byte; looked at once before anything is measured."""
+"""
+Whether what comes is what the upstream wrote; looked at once before anything is measured.
+
+It is compared byte for byte. Of a server that rewrites events only what is in `essence` is, and their number and order.
+"""
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from .answers import ID, MARK, Plan
+from .frames import frames_of
 from .peer import Failure, Peer
 
 if TYPE_CHECKING:
@@ -20,27 +25,19 @@ def check(load: Load, peer: Peer, request: bytes, plan: Plan) -> None:
     load.serve(lambda: bool(came) and b"".join(came[-2:]).endswith(peer.end))
     peer.receive = usual
     data = b"".join(came)
-    payloads = frames_of(data) if peer.websocket else data_of(data)
+    payloads = frames_of(data) if peer.server.websocket else data_of(data)
     at = data.index(b'"id":"resp_') + 6 if b'"id":"resp_' in data else 0
     expected = [payload.replace(ID, data[at : at + len(ID)]) for payload in plan.payloads]
-    if payloads != expected:
+    if [*map(essence, payloads)] != [*map(essence, expected)] if peer.server.rewrites else payloads != expected:
         number = next((n for n, (a, b) in enumerate(zip(payloads, expected, strict=False)) if a != b), len(payloads))
         raise Failure(f"event {number} of {len(expected)} is not as it was sent: {payloads[number : number + 1]}")
     assert all(payload.count(MARK) == 1 for payload in payloads)  # or what is counted later would be wrong
 
 
-def frames_of(data: bytes) -> list[bytes]:
-    """Return the payloads of frames, which are not masked and not fragmented."""
-    payloads, at = [], 0
-    while at < len(data):
-        size, at = data[at + 1], at + 2
-        if size == 126:
-            size, at = struct.unpack_from("!H", data, at)[0], at + 2
-        elif size == 127:
-            size, at = struct.unpack_from("!Q", data, at)[0], at + 8
-        payloads.append(data[at : at + size])
-        at += size
-    return payloads
+def essence(payload: bytes) -> dict[str, Any]:
+    """Return what even a server that rewrites events has to keep: what happened, where in the answer, and all text."""
+    event = json.loads(payload)
+    return {name: event.get(name) for name in ("type", "sequence_number", "item_id", "delta", "text")}
 
 
 def data_of(data: bytes) -> list[bytes]:

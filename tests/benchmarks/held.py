@@ -45,7 +45,9 @@ class Transcript(Load):
         for pid in pids:
             forget_peak(pid)
         self._turn(peer, content, b"")
-        begun = {"begin.first": self._firsts.pop() * 1000}
+        begun = {"begin.first": self._firsts.pop() * 1000, "begin.memory": sum(map(peak_of, pids)) - before}
+        for pid in pids:
+            forget_peak(pid)
         self._wholes.clear()
         more, turns = items(1024), 0
         measured: dict[str, float] = {}
@@ -57,6 +59,7 @@ class Transcript(Load):
             turns += 1
             self.serve(lambda: False, self.job.get("pause", 0))
         used = sum(map(peak_of, pids)) - before
+        begun["begin.memory"] /= self.job["input"]
         figures = {**measured, **begun, "turns": turns, "memory": used / len(content), "transcript": len(content)}
         return {**figures, **percentiles("first", self._firsts), **percentiles("whole", self._wholes)}
 

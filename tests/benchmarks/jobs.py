@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from .answers import Plan
 from .workload import Job
 
 KIB, MIB = 2**10, 2**20
+
+
+class Timeline(NamedTuple):
+    """How events come, and which timelines are written."""
+
+    shape: str
+    mode: str
+
+
+TIMELINES = [
+    Timeline(shape, mode) for shape in ("burst", "bulk", "paced") for mode in ("off", "errors", "preview", "full")
+]
 
 
 def turns(connections: int) -> Job:
@@ -54,5 +68,15 @@ def disturbance(size: int) -> list[Job]:
     return [{"load": "transcript", "seconds": 1e6, **job} for job in jobs] if size else []
 
 
-def timeline(mode: int) -> Job:
-    return {"load": "turns", "sessions": 4, "plan": Plan(deltas=1000).model}
+def workers(count: int) -> Job:
+    return turns(64)
+
+
+def timeline(point: int) -> Job:
+    """What is measured with timelines: a thousand deltas, each in a chunk of its own or 50 together, or paced ones."""
+    shapes = {
+        "burst": {"load": "turns", "sessions": 4, "plan": Plan(deltas=1000).model},
+        "bulk": {"load": "turns", "sessions": 4, "plan": Plan(deltas=1000, together=50).model},
+        "paced": paced(100),
+    }
+    return shapes[TIMELINES[point].shape]

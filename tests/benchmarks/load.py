@@ -8,7 +8,7 @@ from typing import Any
 
 from .answers import Plan, plan_of
 from .measure import Meter, percentiles
-from .peer import ASK, Failure, Loop, Peer
+from .peer import ASK, Failure, Loop, Peer, Server
 
 Figures = dict[str, Any]
 AT_ONCE = 64  # handshakes
@@ -20,14 +20,16 @@ class Load:
     What all have in common.
 
     Args:
-        job: What to do: `address`, `websocket`, `plan`, `sessions`, `seconds`, `input`, `watch`, and others.
+        job: What to do: `address`, `websocket`, `plan`, `sessions`, `seconds`, `input`, `watch`, and others; some are
+            about the server, see `peer.Server`.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
         self.loop = Loop()
         self.plan: Plan = plan_of(job["plan"])
-        self.websocket: bool = job["websocket"]
+        self.server = Server.of(job, self.plan)
+        self.websocket = self.server.websocket
         self.until = time.monotonic() + job["deadline"]
         self.meter = Meter(job["watch"])
         self.probe: Probe | None = None
@@ -39,10 +41,7 @@ class Load:
         """Return so many peers that can ask."""
         peers: list[Peer] = []
         for first in range(0, count, AT_ONCE):
-            peers += [
-                Peer(self.loop, tuple(self.job["address"]), websocket=self.websocket, receive=receive)
-                for _ in range(min(AT_ONCE, count - first))
-            ]
+            peers += [Peer(self.loop, self.server, receive) for _ in range(min(AT_ONCE, count - first))]
             self._wait_for(peers[first:])
         return peers
 

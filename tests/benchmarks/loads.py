@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
-from .answers import DUE
+from .answers import LATE_AT, SENT, SENT_MARK
 from .checks import check
 from .load import Figures, Load
 from .measure import percentiles
 from .peer import Failure, Peer, items, request
 
-DUE_MARK = b'"due":"'
+TELLING = len(SENT_MARK) + len(SENT)  # bytes of an event
 
 
 class Turns(Load):
@@ -21,7 +22,7 @@ class Turns(Load):
         self._request = request(self.plan, items(self.job["input"]), websocket=self.websocket)
         self._firsts: list[float] = []
         self._wholes: list[float] = []
-        self._events = self._bytes = 0
+        self._events = 0
         self._asking, self._ended = True, False
         self.add_probe()
         peers = self.connect(self.job["sessions"], self.receive)
@@ -33,16 +34,17 @@ class Turns(Load):
             peer.turns = 0
         self._firsts.clear()
         self._wholes.clear()
-        self._events = self._bytes = 0
+        self._events = 0
         if self.probe:
             self.probe.waits.clear()
         self.meter.start()
+        before = self.loop.received
         self.serve(lambda: False, self.job["seconds"])
         self._asking = False
         if len(peers) == 1:  # whose turns may be long; a part of one would be counted as none
             self.serve(lambda: self._ended)
         figures, turns = self.meter.read(), [peer.turns for peer in peers]
-        figures |= {"turns": sum(turns), "events": self._events, "bytes": self._bytes}
+        figures |= {"turns": sum(turns), "events": self._events, "wire": self.loop.received - before}
         figures |= {"slowest": sum(turns) / len(turns) / max(min(turns), 0.5)}
         return {**figures, **percentiles("first", self._firsts), **percentiles("whole", self._wholes), **self.holds()}
 
@@ -50,7 +52,6 @@ class Turns(Load):
         before = peer.count
         buffer = peer.note(data)
         self._events += peer.count - before
-        self._bytes += len(data)
         if not buffer.endswith(peer.end):
             return
         if peer.count != self.plan.events:
@@ -64,11 +65,23 @@ class Turns(Load):
 
 
 class Paced(Load):
-    """Turns that do not end, in which events come at a rate."""
+    """
+    Turns that do not end, in which events come at a rate.
+
+    The delay of an event is from when the upstream wrote it until the client's kernel had it; so what client and
+    upstream wait for a core is no part of it. How late the upstream wrote it is told beside.
+
+    Attributes:
+        delays, late: Of each event, in nanoseconds.
+    """
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        super().__init__(job)
+        self.delays: list[int] = []
+        self.late: list[int] = []
 
     def run(self) -> Figures:
         self._request = request(self.plan, items(self.job["input"]), websocket=self.websocket)
-        self._delays: list[int] = []
         count = self.job["sessions"]
         step = (1 + 1 / count) / self.plan.rate / 5  # so that events are spread over time
         peers = self.connect(count, self.receive)
@@ -80,27 +93,33 @@ class Paced(Load):
             peer.ask(self._request)
         self.serve(lambda: all(peer.count > 4 for peer in peers))
         self.serve(lambda: False, self.job["settle"])
-        self._delays.clear()
+        self.delays.clear()
+        self.late.clear()
         self.meter.start()
+        before = self.loop.received
         self.serve(lambda: False, self.job["seconds"])
-        figures, delays = self.meter.read(), self._delays
+        figures, delays = self.meter.read(), self.delays
         asked = count * self.plan.rate * figures["seconds"]
         figures |= {"events": len(delays), "sessions": count, "delivered": len(delays) / asked}
+        figures |= {"wire": self.loop.received - before}
+        figures |= percentiles("late", [late / 1e9 for late in self.late])
         return {**figures, **percentiles("delay", [delay / 1e9 for delay in delays])}
 
     def receive(self, peer: Peer, data: bytes) -> None:
-        now = time.monotonic_ns()
+        came = peer.came or time.time_ns()
         buffer = peer.tail + data
-        at, tail = buffer.find(DUE_MARK), -len(DUE_MARK) - len(DUE) + 1
+        at = buffer.find(SENT_MARK)
         if at < 0 and peer.count < 5:
             peer.note(data)  # the opening, or an error
             return
-        while 0 <= at <= len(buffer) - len(DUE_MARK) - len(DUE):
-            start = at + len(DUE_MARK)
-            self._delays.append(now - int(buffer[start : start + len(DUE)]))
+        while 0 <= at <= len(buffer) - TELLING:
+            start = at + len(SENT_MARK)
+            end = start + len(SENT)
+            self.delays.append(came - int(buffer[start : start + LATE_AT - 1]))
+            self.late.append(int(buffer[start + LATE_AT : end]))
             peer.count += 1
-            at = buffer.find(DUE_MARK, start)
-        peer.tail = buffer[tail:] if at < 0 else buffer[at:]
+            at = buffer.find(SENT_MARK, end)
+        peer.tail = buffer[1 - TELLING :] if at < 0 else buffer[at:]
 
 
 class Handshakes(Load):
@@ -124,7 +143,7 @@ class Handshakes(Load):
 
     def _begin(self) -> Peer:
         began = time.monotonic()
-        peer = Peer(self.loop, tuple(self.job["address"]), websocket=self.websocket, receive=self._answered)
+        peer = Peer(self.loop, self.server, self._answered)
         peer.began = began
         if not self.websocket:
             peer.send(b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

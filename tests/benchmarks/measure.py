@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ CPUCLOCK_SCHED = 2  # linux/posix-timers.h
 # A process that uses so much of its cores is what limits a measurement.
 BUSY = 0.9
 IDLE = 0.05  # of a core, at most
+LATE_MS = 20.0  # if half of all paced events are sent later, the upstream cannot do what it is asked for
 LOOK_SECONDS = 0.05
 QUIET_SECONDS = 10.0
 FEWEST = 1000  # measurements of which the 99.9th percentile says something
@@ -98,11 +99,13 @@ def medians(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def derived(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return figures with what follows from them: `turns/s`, `cpu/turn` in ms, `cpu/event` in µs, and such."""
+    """Return figures with what follows from them: `turns/s`, `cpu/turn` in ms, `wire/event` in bytes, and such."""
     seconds, cpu = figures.get("seconds"), figures.get("cpu.subject")
     if not seconds:
         return dict(figures)
     more: dict[str, Any] = {"busy": cpu / seconds}
+    if figures.get("events") and "wire" in figures:
+        more["wire/event"] = figures["wire"] / figures["events"]
     for one, unit in (("turn", 1e3), ("event", 1e6), ("handshake", 1e6)):
         count = figures.get(f"{one}s")
         if count is not None:
@@ -122,28 +125,32 @@ def quiet(pids: Sequence[int]) -> None:
             return
 
 
-def limit_of(figures: Mapping[str, Any], cores: int) -> str | None:
+def limit_of(figures: Mapping[str, Any], cores: int, workers: int = 1) -> str | None:
     """
     Tell what was at its limit.
 
     Args:
         figures: Of a measurement.
         cores: That client and upstream have; 0 if they share all with the subject.
+        workers: That the subject has, each of which can use a core.
 
     Returns:
-        `load` if client and upstream were and the subject was not, so that it can do more; `subject`; None for neither.
+        `load` if client or upstream were, or their cores, and the subject was not, so that it can do more, or if the
+        upstream could not keep its pace; `subject`; None for neither.
     """
     seconds = figures.get("seconds", 0)
     if not seconds:
         return None
-    load = (figures.get("cpu.client", 0) + figures.get("cpu.upstream", 0)) / seconds / (cores or os.cpu_count() or 1)
-    if figures.get("cpu.subject", 0) / seconds > BUSY:
+    client, upstream, subject = (figures.get(f"cpu.{name}", 0) / seconds for name in ("client", "upstream", "subject"))
+    if subject > BUSY * workers:
         return "subject"
-    return "load" if load > BUSY else None
+    # Each of the two has one thread.
+    busiest = max(client, upstream, (client + upstream) / (cores or os.cpu_count() or 1))
+    return "load" if busiest > BUSY or figures.get("late.p50", 0) > LATE_MS else None
 
 
 @contextlib.contextmanager
-def pinned(cores: set[int]) -> Iterator[None]:
+def pinned(cores: Collection[int]) -> Iterator[None]:
     """Have what is started meanwhile run on these cores only; on any if there are none."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores or before)

@@ -13,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from .bench import Result
-from .subjects import PROXY, SUBJECTS
+from .litellm import installed_version
+from .subjects import LITELLM, PROXY, SUBJECTS
+from .targets import Against, Target, Verdict, verdicts
 from .workload import Workload
+from .workloads import WORKLOADS
 
 LIBRARIES = ("wsgi-proxy", "gevent", "gunicorn", "requests", "urllib3", "websockets", "msgspec")
+FIELDS = ("workload", "subject", "point", "runs", "failed", "limit")
 LIMITED = "*"
 NOTE = f"{LIMITED} client and upstream were at their limit, so it can do more than this"
+CROWDED = "There are not enough cores: client and upstream share one with a worker, so the ratio says little."
+RELAXED = (
+    "litellm encodes events anew: it was compared by types, numbers and text of the events, the others byte for byte; "
+    "its turns end with the number of the last event."
+)
 
 
 def tables(results: Iterable[Result], workloads: Sequence[Workload]) -> Iterator[str]:
@@ -31,20 +40,63 @@ def tables(results: Iterable[Result], workloads: Sequence[Workload]) -> Iterator
             yield from aligned(list(cells(workload, rows)))
             yield from failures(rows)
             if any(result.limit == "load" for result in rows):
-                yield from ("", NOTE)
+                yield from ("", CROWDED if workload.most_workers(workload.points[0]) > 1 else NOTE)
+            if any(result.subject == LITELLM.name and result.runs for result in rows):
+                yield from ("", RELAXED)
+    yield from must_reach(ordered)
+
+
+def must_reach(results: Iterable[Result]) -> Iterator[str]:
+    """Yield the lines of the table of targets, if any is about these results."""
+    rows = [
+        [row.target.workload, *worded_target(row.target), worded_value(row), str(row.met)] for row in verdicts(results)
+    ]
+    if rows:
+        yield from ("", "### must reach", "")
+        yield from aligned([["workload", "at", "must reach", "is", "met"], *rows], texts=(0, 1, 2, 4))
+
+
+def worded_target(target: Target) -> tuple[str, str]:
+    """Return where a target is, and what it says."""
+    workload = WORKLOADS[target.workload]
+    name = target.other.name
+    if target.other_point is not None:
+        name = f"those at {worded_point(workload, target.other_point)}"
+    value = f"{target.value:,g}" if target.value >= 1000 else f"{target.value:g}"
+    unit = f" {target.unit}" if target.unit else ""
+    says = {
+        Against.NOTHING: f"{target.sign} {value}{unit}",
+        Against.TIMES: f"{target.sign} {value} x {name}",
+        Against.OVER: f"{target.sign} {name} + {value}{unit}",
+        Against.LOWER: f"{value} x lower than {name}",
+    }
+    return worded_place(workload, target.point), f"{target.what} {says[target.against]}"
+
+
+def worded_value(row: Verdict) -> str:
+    if row.value is None:
+        return "-"
+    number = worded(row.value)
+    match row.target.against:
+        case Against.NOTHING:
+            return f"{number} {row.target.unit}".strip()
+        case Against.OVER:
+            return f"{'+' if row.value >= 0 else ''}{number} {row.target.unit}".strip()
+    return f"{number} x"
 
 
 def cells(workload: Workload, rows: Sequence[Result]) -> Iterator[list[str]]:
     """Yield the head and the rows of a table."""
     by_place = {(row.point, row.subject): row.median for row in rows}
     main = workload.columns[0]
-    against = [subject.name for subject in workload.against]
+    measured = {row.subject for row in rows if row.runs}
+    against = [subject.name for subject in workload.against if subject.name in measured]
     base = [] if workload.base is None else [workload.base]
     compared = main.title.rpartition(" ")[0] or main.title  # without its unit
     yield [
         workload.axis,
         "",
-        *(f"{compared} / {worded_point(workload, point)}" for point in base),
+        *(f"{compared} / {workload.base_name}" for _ in base),
         *(f"{compared} / {name}" for name in against),
         *(column.title for column in workload.columns),
     ]
@@ -56,7 +108,7 @@ def cells(workload: Workload, rows: Sequence[Result]) -> Iterator[list[str]]:
         yield [
             worded_point(workload, row.point),
             row.subject + (LIMITED if row.limit == "load" else ""),
-            *(ratio(own, by_place.get((point, row.subject), {}).get(main.figure)) for point in base),
+            *(ratio(own, by_place.get((of(row.point), row.subject), {}).get(main.figure)) for of in base),
             *(ratio(own, other) if name != row.subject else "" for name, other in zip(against, others, strict=True)),
             *(worded(row.median.get(column.figure), column.scale) for column in workload.columns),
         ]
@@ -81,19 +133,27 @@ def worded_point(workload: Workload, point: int) -> str:
     return "0" if not point else f"{point // 2**20} MiB" if point >= 2**20 else f"{point // 2**10} KiB"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table; the second column is text, the others are numbers."""
+def worded_place(workload: Workload, point: int) -> str:
+    """Return a point with what it counts: `1 connection`, `16 MiB`, `paced, full`."""
+    place = worded_point(workload, point)
+    if workload.labels or workload.axis == "bytes":
+        return place
+    return f"{place} {workload.axis if point != 1 else workload.axis.removesuffix('s')}"
+
+
+def aligned(rows: Sequence[Sequence[str]], texts: Sequence[int] = (1,)) -> Iterator[str]:
+    """Yield the lines of a Markdown table, of which some columns are text, and the others are numbers."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     for number, row in enumerate(rows):
         padded = (
-            cell.ljust(width) if place == 1 else cell.rjust(width)
+            cell.ljust(width) if place in texts else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield f"| {' | '.join(padded)} |"
         if number == 0:
             yield (
                 "|"
-                + "|".join(" " + "-" * width + (" " if place == 1 else ":") for place, width in enumerate(widths))
+                + "|".join(" " + "-" * width + (" " if place in texts else ":") for place, width in enumerate(widths))
                 + "|"
             )
 
@@ -118,6 +178,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         **{library: version(library) for library in LIBRARIES},
+        "litellm": installed_version(),
     }
 
 
@@ -133,8 +194,8 @@ def write_json(file: Path, results: Iterable[Result], about: dict[str, Any]) -> 
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read_json(file: Path) -> list[Result]:
-    """Return what `write_json` has written."""
-    fields = ("workload", "subject", "point", "runs", "failed", "limit")
-    results = json.loads(file.read_text("utf-8"))["results"]
-    return [Result(**{name: result[name] for name in fields}) for result in results]
+def read_json(file: Path) -> tuple[list[Result], dict[str, Any]]:
+    """Return the results that `write_json` has written, and what it has about all of them."""
+    document = json.loads(file.read_text("utf-8"))
+    results = document.pop("results")
+    return [Result(**{name: result[name] for name in FIELDS}) for result in results], document

@@ -1,4 +1,4 @@
-"""What is measured: the upstream alone, a TCP relay in front of it, a naive bridge, and the proxy."""
+"""What is measured: the upstream alone, a TCP relay in front of it, a naive bridge, the proxy, and LiteLLM."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ..conftest import GunicornProcess, Process, ProxyProcess, fetch, free_port
+from .litellm import INSTALLED, LiteLLMProcess
 from .measure import pinned, workers_of
 
 PLACES = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 STOCK_WORKER = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+WORKERS = "WSGI_PROXY_WORKERS"
 AS_IT_IS = {"WSGI_PROXY_LOG_FORMAT": "auto"}  # its default
 HAPROXY = """
 global
@@ -47,6 +49,7 @@ class Subject:
         about: In a sentence.
         websocket: What clients speak to it; else HTTP with server-sent events.
         keeps: Whether it keeps sessions, so that only what is new is sent.
+        rewrites: Whether it has events encoded anew, so that bytes cannot be compared.
         missing: What it needs and is not there; None if it can run.
     """
 
@@ -54,6 +57,7 @@ class Subject:
     about: str
     websocket: bool
     keeps: bool = False
+    rewrites: bool = False
     missing: Callable[[], str | None] = lambda: None
 
 
@@ -68,7 +72,30 @@ RELAY = Subject(
 )
 NAIVE = Subject("naive", "40 lines: iter_lines, ujson, ws.send, gevent-websocket; one worker", websocket=True)
 PROXY = Subject("proxy", "wsgi-proxy under gunicorn, its defaults; one worker", websocket=True, keeps=True)
-SUBJECTS = {subject.name: subject for subject in (DIRECT, RELAY, NAIVE, PROXY)}
+LITELLM = Subject(
+    "litellm",
+    "LiteLLM, its managed WebSocket on /v1/responses; one worker, only with --with-litellm",
+    websocket=True,
+    rewrites=True,
+    missing=lambda: None if INSTALLED.exists() else "it is not installed: --with-litellm",
+)
+SUBJECTS = {subject.name: subject for subject in (DIRECT, RELAY, NAIVE, PROXY, LITELLM)}
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    Where a subject runs.
+
+    Attributes:
+        address: Where it listens.
+        pids: Of the processes that do its work; none if it is the upstream itself.
+        headers: That its clients have to send.
+    """
+
+    address: tuple[str, int]
+    pids: list[int] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class UpstreamProcess(Process):
@@ -115,18 +142,15 @@ class Field:
     The upstream, and the subjects in front of it, started when they are first needed.
 
     Args:
-        subject_cores: Where a subject's processes run.
-        load_cores: Where upstream and client do.
         settings: Environment of the proxy, such as `WSGI_PROXY_LOG_LEVEL`.
     """
 
-    def __init__(self, subject_cores: set[int], load_cores: set[int], settings: dict[str, str]) -> None:
-        self._cores, self._settings = subject_cores, settings
-        self._running: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+    def __init__(self, settings: dict[str, str]) -> None:
+        self._settings = settings
+        self._running: dict[tuple[Any, ...], Any] = {}
         self._ending = ExitStack()
         self._folder = Path(self._ending.enter_context(tempfile.TemporaryDirectory()))
-        with pinned(load_cores):
-            self.upstream = UpstreamProcess(self._folder)
+        self.upstream = UpstreamProcess(self._folder)
         self._ending.callback(self.upstream.stop)
 
     def __enter__(self) -> Self:
@@ -136,28 +160,33 @@ class Field:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process in self._running.values():
-            stop(process)
+            quit_at_once(process)
+        for process in self._running.values():
+            process.stop()
         self._ending.close()
 
-    def get(self, subject: Subject, settings: dict[str, str], *, fresh: bool) -> tuple[tuple[str, int], list[int]]:
+    def get(self, subject: Subject, settings: dict[str, str], cores: Collection[int], *, fresh: bool) -> Place:
         """
-        Return where a subject listens, and the processes that do its work; none if it is the upstream itself.
+        Return where a subject is.
 
         Args:
             subject: Is started if it does not run.
             settings: Of the proxy, for this measurement.
+            cores: Where its processes run; anywhere if there are none.
             fresh: Start it anew, so that its memory is that of this measurement.
         """
         if subject is DIRECT:
-            return address_of(self.upstream.url), []
-        key = subject.name, tuple(sorted(settings.items())) if subject is PROXY else ()
+            return Place(address_of(self.upstream.url))
+        key = subject.name, frozenset(cores), frozenset(settings.items()) if subject is PROXY else ()
         if fresh and key in self._running:
-            stop(self._running.pop(key))
+            process = self._running.pop(key)
+            quit_at_once(process)
+            process.stop()
         if key not in self._running:
-            with pinned(self._cores):
+            with pinned(cores):
                 self._running[key] = self._start(subject, settings)
         process = self._running[key]
-        return address_of(process.ws_url), workers_of(process.pid)
+        return Place(address_of(process.ws_url), workers_of(process.pid), getattr(process, "headers", {}))
 
     def _start(self, subject: Subject, settings: dict[str, str]) -> Process:
         url = self.upstream.url
@@ -174,13 +203,17 @@ class Field:
                 "tests.benchmarks.naive:application",
             )
             return GunicornProcess(self._folder, *options, env={"UPSTREAM": url})
-        return ProxyProcess(self._folder, url, "--workers", "1", env={**AS_IT_IS, **self._settings, **settings})
+        if subject is LITELLM:
+            return LiteLLMProcess(self._folder, url)
+        given = {**AS_IT_IS, WORKERS: "1", **self._settings, **settings}
+        proxy = ProxyProcess(self._folder, url, "--workers", given[WORKERS], env=given)
+        proxy.wait_until(lambda: len(workers_of(proxy.pid)) == int(given[WORKERS]))
+        return proxy
 
 
-def stop(process: Process) -> None:
-    """End a subject at once; what its clients would be told says nothing here."""
+def quit_at_once(process: Process) -> None:
+    """Have a subject end without regard for its clients; what they would be told says nothing here."""
     process.process.send_signal(signal.SIGQUIT)
-    process.stop()
 
 
 def address_of(url: str) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from html import escape
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 616, 64, 340
-COLOURS = {"direct": "#8a8f98", "relay": "#c77d1e", "naive": "#c2453f", "proxy": "#2f7ed8"}
+COLOURS = {"direct": "#8a8f98", "relay": "#c77d1e", "naive": "#c2453f", "proxy": "#2f7ed8", "litellm": "#9a6bdc"}
 DASHES = ("", "7 4", "2 4")
 STYLE = """
   .paper { fill: #ffffff } text { fill: #24292f; font: 12px system-ui, sans-serif }

@@ -14,11 +14,13 @@ import socket
 import time
 from collections import deque
 
-from .answers import Plan, plan_of
+from .answers import SENT_FORMAT, VARIANTS, Plan, plan_of
 
 READ_BYTES = 2**18
 SOON = 0.0015  # what is due by then is waited for exactly; the loop waits in whole milliseconds
 AT_ONCE = 256  # events that are written before the loop looks for requests
+# Shortest wait. To wake up for each event of thousands in a second would take more time than to write it.
+TICK = 0.0002
 MODEL = re.compile(rb'"model": ?"([^"]*)"')
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 MODELS = b'{"object":"list","data":[]}'
@@ -56,11 +58,13 @@ class Upstream:
         self._connections: dict[int, Connection] = {}
         self._paced: deque[tuple[int, Connection]] = deque()  # all have the same pace, so that they stay in order
         self._numbers = itertools.count(1)
+        self._variants = itertools.cycle(range(VARIANTS))
 
     def serve(self) -> None:
         """Serve until the process is ended."""
+        poll = self._epoll.poll
         while True:
-            for descriptor, happened in self._epoll.poll(self._pace()):
+            for descriptor, happened in poll(self._pace()):
                 connection = self._connections.get(descriptor)
                 if connection is None:
                     self._accept()
@@ -151,21 +155,27 @@ class Upstream:
             self._epoll.modify(connection.sock, select.EPOLLIN | (0 if waited else select.EPOLLOUT))
 
     def _pace(self) -> float:
-        """Write what is due, and return how long the loop may wait for something else."""
+        """
+        Write what is due, and return how long the loop may wait for something else.
+
+        Events tell when they were written, and not when they were due, or the delay that is measured would hold what
+        this process waits for its core. How late it was they tell, too.
+        """
         paced = self._paced
         for _ in range(min(len(paced), AT_ONCE)):
             due, connection = paced[0]
-            early = (due - time.monotonic_ns()) / 1e9
-            if early > SOON:
-                return int((early - SOON / 3) * 1000) / 1000
-            if early > 0:
-                time.sleep(early)
+            late = time.monotonic_ns() - due
+            if late < 0:
+                early = -late / 1e9
+                if early > SOON:
+                    return int((early - SOON / 3) * 1000) / 1000
+                time.sleep(max(early, TICK))
                 return 0.0
             paced.popleft()
             plan = connection.plan
             if not connection.closed and plan:
                 paced.append((due + 10**9 // plan.rate, connection))
-                self._write(connection, (b"%018d" % due).join(plan.delta))
+                self._write(connection, (SENT_FORMAT % (time.time_ns(), late)).join(plan.paced[next(self._variants)]))
         return 0.0 if paced else -1.0
 
 

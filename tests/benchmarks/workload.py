@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .subjects import DIRECT, NAIVE, PROXY, RELAY, Subject
+from .subjects import DIRECT, NAIVE, PROXY, RELAY, WORKERS, Subject
 
 Job = dict[str, Any]
 EVERYBODY = (DIRECT, RELAY, NAIVE, PROXY)
+BETWEEN = (RELAY, NAIVE, PROXY)  # all but the upstream alone
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Workload:
         job: Returns what the client does at a point; see `loads`.
         columns: What is told; the first is what subjects are compared by.
         against: Whom the others are compared with.
-        base: The point that others of the same subject are compared with, too; None if points cannot be compared.
+        base: Returns the point of the same subject that one is compared with, too; None if points cannot be compared.
+        base_name: What these points have in common.
         subjects: Who is measured.
         seconds: How long, each time.
         most: The largest point of a subject that would take too long.
@@ -59,11 +61,20 @@ class Workload:
     job: Callable[[int], Job]
     columns: tuple[Column, ...]
     against: tuple[Subject, ...] = (NAIVE, DIRECT)
-    base: int | None = None
+    base: Callable[[int], int] | None = None
+    base_name: str = ""
     subjects: tuple[Subject, ...] = EVERYBODY
-    seconds: float = 2.0
+    seconds: float = 1.5
     most: Mapping[Subject, int] = field(default_factory=dict)
     settings: Callable[[int], dict[str, str]] = lambda point: {}
     labels: Mapping[int, str] = field(default_factory=dict)
     fresh: bool = False
     beside: Callable[[int], list[Job]] = lambda point: []
+
+    def workers(self, point: int) -> int:
+        """Return how many workers the proxy has at a point."""
+        return int(self.settings(point).get(WORKERS, 1))
+
+    def most_workers(self, point: int) -> int:
+        """Return how many cores it needs; all points have as many, or they could not be compared."""
+        return max(map(self.workers, (*self.points, point)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import jobs
-from .jobs import KIB, MIB
-from .subjects import NAIVE, PROXY, RELAY
-from .workload import Column, Workload
+from .jobs import KIB, MIB, TIMELINES
+from .subjects import DIRECT, LITELLM, NAIVE, PROXY, RELAY, WORKERS
+from .workload import BETWEEN, EVERYBODY, Column, Workload
 
 LARGE = {"WSGI_PROXY_MAX_MESSAGE_BYTES": "256MiB", "WSGI_PROXY_TRANSCRIPT_BYTES": "1GiB"}
 SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
@@ -14,14 +14,15 @@ SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
 FIRST, FIRST_99 = Column("first event p50 ms", "first.p50"), Column("p99 ms", "first.p99")
 CPU_TURN, CPU_EVENT = Column("CPU/turn ms", "cpu/turn"), Column("CPU/event µs", "cpu/event")
 TURNS, EVENTS = Column("turns/s", "turns/s"), Column("events/s", "events/s")
+SLOWEST = Column("mean/slowest", "slowest")
 HOLD, WHOLE = Column("loop held ms", "hold.max"), Column("turn p50 ms", "whole.p50")
 
 
-TIMELINES = {
-    0: ("off", {"WSGI_PROXY_TIMELINE": "off"}),
-    1: ("errors", {"WSGI_PROXY_TIMELINE": "errors"}),
-    2: ("preview", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "preview"}),
-    3: ("full", {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "full"}),
+MODES = {
+    "off": {"WSGI_PROXY_TIMELINE": "off"},
+    "errors": {"WSGI_PROXY_TIMELINE": "errors"},
+    "preview": {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "preview"},
+    "full": {"WSGI_PROXY_TIMELINE": "all", "WSGI_PROXY_TIMELINE_PAYLOADS": "full"},
 }
 
 WORKLOADS = {
@@ -34,7 +35,24 @@ WORKLOADS = {
             (1, 16, 64, 256),
             (4,),
             jobs.turns,
-            (TURNS, FIRST, FIRST_99, Column("p99.9 ms", "first.p99.9"), CPU_TURN, Column("slowest/mean", "slowest")),
+            (TURNS, FIRST, FIRST_99, Column("p99.9 ms", "first.p99.9"), CPU_TURN, SLOWEST),
+            against=(NAIVE, DIRECT, LITELLM),
+            subjects=(*EVERYBODY, LITELLM),
+            most={LITELLM: 64},
+        ),
+        Workload(
+            "workers",
+            "the same on 64 connections, with two workers and with one",
+            "workers",
+            (1, 2),
+            (2,),
+            jobs.workers,
+            (TURNS, FIRST, FIRST_99, CPU_TURN, SLOWEST),
+            against=(),
+            base=lambda count: 1,
+            base_name="1 worker",
+            subjects=(PROXY,),
+            settings=lambda count: {WORKERS: str(count)},
         ),
         Workload(
             "burst",
@@ -60,7 +78,7 @@ WORKLOADS = {
             "paced",
             "50 events a second in each session, each in a packet of its own",
             "sessions",
-            (1, 10, 50, 100, 200, 400, 700, 1000),
+            (10, 50, 100, 400, 1000),
             (10,),
             jobs.paced,
             (
@@ -70,10 +88,11 @@ WORKLOADS = {
                 Column("delay p50 ms", "delay.p50"),
                 Column("p99 ms", "delay.p99"),
                 Column("p99.9 ms", "delay.p99.9"),
+                Column("sent late p99 ms", "late.p99"),
             ),
             against=(RELAY, NAIVE),
             most={NAIVE: 400},  # it does not even begin more than some hundred at the same time
-            seconds=3.0,
+            seconds=2.0,
         ),
         Workload(
             "connect",
@@ -93,7 +112,7 @@ WORKLOADS = {
             "idle",
             "sessions that do nothing, in one worker that was just started",
             "sessions",
-            (100, 1000, 4000, 10000),
+            (100, 1000, 10000),
             (50,),
             jobs.idle,
             (
@@ -104,23 +123,27 @@ WORKLOADS = {
             subjects=(NAIVE, PROXY),
             against=(NAIVE,),
             settings=lambda sessions: SOCKETS,
+            seconds=1.0,
             fresh=True,
         ),
         Workload(
             "long",
             "a transcript, and turns that add a KiB to it; who keeps no session is sent all of it each time",
             "bytes",
-            (10 * KIB, 100 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB),
+            (10 * KIB, MIB, 16 * MIB, 64 * MIB),
             (100 * KIB,),
             jobs.transcript,
             (
                 CPU_TURN,
                 FIRST,
                 Column("first turn ms", "begin.first"),
+                Column("first turn memory", "begin.memory"),
                 Column("memory/transcript", "memory"),
             ),
             against=(RELAY, NAIVE),
-            most={NAIVE: 16 * MIB},
+            subjects=BETWEEN,
+            most={NAIVE: MIB},  # of more a turn takes it many seconds
+            seconds=1.0,
             settings=lambda size: LARGE,
             fresh=True,
         ),
@@ -133,8 +156,9 @@ WORKLOADS = {
             jobs.large_in,
             (CPU_TURN, FIRST, HOLD),
             against=(RELAY, NAIVE),
+            subjects=BETWEEN,
             settings=lambda size: LARGE,
-            seconds=3.0,
+            seconds=2.0,
         ),
         Workload(
             "large-out",
@@ -145,9 +169,10 @@ WORKLOADS = {
             jobs.large_out,
             (CPU_TURN, FIRST, WHOLE, HOLD),
             against=(RELAY, NAIVE),
+            subjects=BETWEEN,
             most={NAIVE: 64 * KIB},  # of larger ones an event takes it seconds
             settings=lambda size: LARGE,
-            seconds=3.0,
+            seconds=2.0,
         ),
         Workload(
             "mixed",
@@ -155,7 +180,7 @@ WORKLOADS = {
             "bytes",
             (0, 4 * MIB),
             (100 * KIB,),
-            lambda size: {**jobs.paced(100), "settle": 1.5},
+            lambda size: {**jobs.paced(100), "settle": 1.0},
             (
                 Column("delay p99 ms", "delay.p99"),
                 Column("p50 ms", "delay.p50"),
@@ -165,22 +190,25 @@ WORKLOADS = {
             ),
             settings=lambda size: LARGE,
             against=(RELAY, NAIVE),
+            subjects=BETWEEN,
             beside=jobs.disturbance,
-            seconds=4.0,
+            seconds=3.0,
         ),
         Workload(
             "timeline",
-            "turns of 1,008 events, each in a chunk of its own, with timelines that are written",
+            "events as in burst, bulk and paced (on 100 sessions), with timelines that are written",
             "timeline",
-            (*TIMELINES,),
-            (0, 3),
+            (*range(len(TIMELINES)),),
+            (len(TIMELINES) - 1,),
             jobs.timeline,
-            (CPU_EVENT, EVENTS, CPU_TURN),
+            (CPU_EVENT, EVENTS),
             against=(),
-            base=0,
-            labels={mode: name for mode, (name, _) in TIMELINES.items()},
+            base=lambda point: point // len(MODES) * len(MODES),
+            base_name="off",
+            labels={point: f"{shape}, {mode}" for point, (shape, mode) in enumerate(TIMELINES)},
             subjects=(PROXY,),
-            settings=lambda mode: TIMELINES[mode][1],
+            seconds=1.0,
+            settings=lambda point: MODES[TIMELINES[point].mode],
         ),
     )
 }

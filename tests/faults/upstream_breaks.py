@@ -118,7 +118,7 @@ RESETS = [
 CLOSES = [
     fault("closed after the request", UNANSWERED, End.CLOSE),
     fault("closed inside the status line", NOT_HTTP, IN_STATUS, End.CLOSE),
-    fault("closed inside the headers", ENDED, IN_HEADERS, End.CLOSE),
+    fault("closed inside the headers", UNANSWERED, IN_HEADERS, End.CLOSE),
     fault("closed after the headers", CUT, HEAD, End.CLOSE),
     fault("closed inside the first event", CUT, IN_CREATED, End.CLOSE),
     fault("closed after created", f"created, {CUT}", AFTER_CREATED, End.CLOSE),

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from wsgi_proxy.errors import ClosedEarly, ProxyError
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
+from wsgi_proxy.protocol.signals import SIGNALS, State
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.transcript import EMPTY
-from wsgi_proxy.protocol.turn import SIGNALS, State, Turn
+from wsgi_proxy.protocol.turn import Turn
 
 from .strategies import EVENT_LINES, VALUES, json_texts, pieces, streams
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from ..errors import ProxyError
-from ..protocol.turn import is_output
+from ..protocol.signals import is_output
 from .client import describe_error
 from .script import Json, text_of
 

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import requests
+from typing import Any, cast
 
 from ..errors import ClosedEarly, TimedOut, UpstreamError
-from ..protocol.turn import (
-    DONE_MARKER,
-    OUTPUT_ITEM_DONE,
-    SIGNALS,
-    Signal,
-)
+from ..protocol.signals import DONE_MARKER, OUTPUT_ITEM_DONE, SIGNALS, Signal
 from ..protocol.wire import Malformed, decode, read_head
 from ..settings import Settings, UpstreamSettings
+from ..upstream.answer import Answer
 from ..upstream.http import HTTPUpstream, Reply
+from ..upstream.transport import Exchange
 
 Json = dict[str, Any]
 
@@ -161,27 +156,12 @@ class Listener(HTTPUpstream):
         self.comments = 0
         self.tail = b""
         self._line = b""
-        self._raw: Any = None
 
-    def close(self) -> None:
-        """Close what was kept open for another request; there is none."""
-        self._session.close()
-        if self._raw is not None:
-            del self._raw.read1  # or they would hold each other, and the connection
-            self._raw = None
-
-    def _send(self, *args: Any, **options: Any) -> requests.Response:
-        response = super()._send(*args, **options)
-        read = response.raw.read1
-
-        def heard(*args: Any, **options: Any) -> bytes:
-            chunk: bytes = read(*args, **options)
-            self._hear(chunk)
-            return chunk
-
-        response.raw.read1 = heard  # type: ignore[method-assign]
-        self._raw, self.status, self.headers = response.raw, response.status_code, response.headers
-        return response
+    def _send(self, *args: Any, **options: Any) -> Exchange:
+        exchange = super()._send(*args, **options)
+        self.status, self.headers = exchange.answer.status, exchange.answer.headers
+        exchange.answer = cast("Answer", _Overheard(exchange.answer, self._hear))
+        return exchange
 
     def _hear(self, chunk: bytes) -> None:
         self.received += len(chunk)
@@ -189,6 +169,23 @@ class Listener(HTTPUpstream):
         *lines, rest = (self._line + chunk).split(b"\n")
         self.comments += sum(line.startswith(b":") for line in lines)
         self._line = rest[:1]  # which tells a comment
+
+
+class _Overheard:
+    """An answer of whose body somebody else hears every byte."""
+
+    def __init__(self, answer: Answer, hear: Callable[[bytes], None]) -> None:
+        self._answer = answer
+        self._hear = hear
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._answer, name)
+
+    def read_some(self) -> bytes:
+        """Return more of the body."""
+        part = self._answer.read_some()
+        self._hear(part)
+        return part
 
 
 def post(

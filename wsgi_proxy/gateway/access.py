@@ -12,7 +12,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..errors import AccessError
@@ -81,14 +81,14 @@ class Client:
         """Tell if the client may use a model, by the name that clients use."""
         return self._models is None or model in self._models
 
-    def socket(self) -> AbstractContextManager[None]:
+    def socket(self) -> OneMore:
         """
         Count a connection while the context lasts.
 
         Raises:
             AccessError: 429 on entering, with `retry-after`: one more than the key may have at a time.
         """
-        return self._sockets.one_more()
+        return OneMore(self._sockets)
 
     @property
     def may_use_all(self) -> bool:
@@ -114,7 +114,7 @@ class Client:
         if prewarm:
             yield
             return
-        with self._turns.one_more():
+        with OneMore(self._turns):
             self._minute.count()
             yield
 
@@ -127,15 +127,28 @@ class _AtOnce:
         self._told = told
         self._count = 0
 
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
+    def begin(self) -> None:
         if 0 < self._limit <= self._count:
             raise _too_many(f"{self._told.format(self._limit)}, which is its limit; try again when one has ended.", 1)
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
+
+    def end(self) -> None:
+        self._count -= 1
+
+
+class OneMore:
+    """One more of what there is at the same time, from `begin` to `end`, or while its context lasts."""
+
+    __slots__ = ("begin", "end")
+
+    def __init__(self, counted: _AtOnce) -> None:
+        self.begin, self.end = counted.begin, counted.end
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
 
 class _InAMinute:

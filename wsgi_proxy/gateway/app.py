@@ -13,6 +13,7 @@ from ..settings.networks import Network
 from ..upstream.upstreams import Upstreams
 from .access import Access
 from .admin import Admins
+from .application import Application
 from .bridge import Bridge
 from .forwarding import name_the_client
 from .handler import Patience
@@ -20,6 +21,7 @@ from .health import add_health_routes
 from .memory import Memory
 from .metrics import add_metrics_route, count_requests, listener
 from .origins import add_origin_headers
+from .readiness import readiness
 from .reload import current_settings
 from .replies import (
     UjsonProvider,
@@ -47,10 +49,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises:
         SettingsError: A setting is not acceptable, or there is no upstream.
     """
-    app = Flask("wsgi_proxy", static_folder=None)
+    app = Application("wsgi_proxy", static_folder=None)
     app.json = UjsonProvider(app)
     settings = settings or current_settings()
-    upstreams = Upstreams(settings)
+    upstreams = Upstreams(settings, readiness)
     app.register_blueprint(_blueprint(settings, upstreams, status=True))
     add_health_routes(app, upstreams.credentials)
     add_metrics_route(app, Admins(settings))
@@ -75,7 +77,7 @@ def create_blueprint(settings: Settings | None = None, *, status: bool = False) 
         SettingsError: As for `create_app`.
     """
     settings = settings or current_settings()
-    blueprint = _blueprint(settings, Upstreams(settings), status=status)
+    blueprint = _blueprint(settings, Upstreams(settings, readiness), status=status)
     count_requests(blueprint)
     if status:
         add_metrics_route(blueprint, Admins(settings))

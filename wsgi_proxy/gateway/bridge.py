@@ -6,10 +6,12 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gevent
 from flask import Response, request
+from websockets.extensions import Extension
 from websockets.frames import CloseCode
 
 from ..errors import AccessError, ConnectionLost, ProxyError
@@ -20,8 +22,10 @@ from ..protocol.session import Limits, Session
 from ..settings import Settings
 from ..upstream.execution import Executor
 from ..upstream.upstreams import Upstreams
-from .access import Access, Admission, Client
+from .access import Access, Admission, Client, OneMore
+from .application import Accepted
 from .care import Times
+from .compression import negotiate as negotiate_compression
 from .connection import Connection
 from .drain import DRAIN
 from .memory import Memory
@@ -78,24 +82,35 @@ class Bridge:
                 raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
             admission = self._access.admit(request.environ, local_address(request.environ))
             self._memory.admit()
-            with admission.client.socket():
-                self._relay(websocket, admission)
+            self._begin(websocket, admission)
+        except ConnectionLost:
+            log.debug("a client has left before its connection was upgraded")
         except ProxyError as error:
             return self._refuse(websocket, error)
-        return Response()  # the handler discards it
+        return Accepted()
 
-    def _relay(self, websocket: Any, admission: Admission) -> None:
+    def _begin(self, websocket: Any, admission: Admission) -> None:
+        """Have the session served when the request is over, where that can be; else until it ends."""
+        counted = admission.client.socket()
+        counted.begin()
+        try:
+            relay = self._relay(websocket, admission)
+        except BaseException:
+            counted.end()
+            raise
+        if isinstance(websocket.handler, UpgradeHandler):
+            websocket.handler.go_on_with(partial(_serve, relay, counted))
+        else:
+            _serve(relay, counted)
+
+    def _relay(self, websocket: Any, admission: Admission) -> Relay:
         headers = client_headers(request.environ)
         name = uuid.uuid4().hex
         dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
         self._mind_turn_state(headers, websocket.handler)
         client = admission.client
-        try:
-            connection = self._take_over(websocket, admission.subprotocol)
-        except OSError:
-            log.debug("a client has left before its connection was upgraded")
-            return
-        Relay(
+        connection = self._take_over(websocket, admission.subprotocol)
+        return Relay(
             trace=self._observer.session(
                 name, headers, client=request.remote_addr or "-", key=client.name, dialect=dialect.name
             ),
@@ -103,7 +118,7 @@ class Bridge:
             session=Session(
                 dialect,
                 clock=time.time,
-                new_id=lambda: str(uuid.uuid4()),
+                new_id=_new_id,
                 limits=self._limits,
                 answers_prewarms=not self._upstreams.speak_websocket,
             ),
@@ -111,7 +126,7 @@ class Bridge:
             client=client,
             times=self._times,
             memory=self._memory,
-        ).run()
+        )
 
     def _executor(self, name: str, headers: Mapping[str, str], client: Client) -> Executor:
         return Executor(
@@ -136,16 +151,29 @@ class Bridge:
 
     def _take_over(self, websocket: Any, subprotocol: str | None) -> Connection:
         handler = websocket.handler
+        reader, deflate = handler.rfile, None
         if isinstance(handler, UpgradeHandler):
-            handler.accept(subprotocol)
+            deflate = self._accept(handler, subprotocol)
+            reader = None if handler.has_all_read else reader
         websocket.closed = True  # or it would write a close frame of its own
         return Connection(
             handler.socket,
-            handler.rfile,
+            reader,
             max_message_bytes=self._settings.max_message_bytes,
             close_timeout=self._settings.close_timeout,
             times=self._times,
+            extensions=[deflate] if deflate else (),
         )
+
+    def _accept(self, handler: UpgradeHandler, subprotocol: str | None) -> Extension | None:
+        """Write the 101; return what compresses, if that was agreed on."""
+        offers = request.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if self._settings.compression else ""
+        extensions, deflate = negotiate_compression(offers)
+        try:
+            handler.accept(subprotocol, extensions)
+        except OSError as exc:
+            raise ConnectionLost("the client has left") from exc
+        return deflate
 
     def _mind_turn_state(self, headers: Mapping[str, str], handler: object) -> None:
         lost = TURN_STATE in headers and not isinstance(handler, UpgradeHandler)
@@ -156,3 +184,15 @@ class Bridge:
                 "this project's gunicorn.conf.py (said once)",
                 TURN_STATE,
             )
+
+
+def _serve(relay: Relay, counted: OneMore) -> None:
+    """Serve a session until it ends."""
+    try:
+        relay.run()
+    finally:
+        counted.end()
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())

@@ -10,32 +10,35 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from websockets.exceptions import InvalidState, PayloadTooBig
+from websockets.exceptions import PayloadTooBig
+from websockets.extensions import Extension
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
+from ..protocol.framing import framed
+from ..protocol.wire import check_utf8
 from .care import Times
+from .compression import SHORTEST
+from .intake import QUIET, Protocol
+from .sharing import Share
+from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
 
 log = logging.getLogger(__name__)
-# Of websockets, which writes every message to its log where an application logs everything.
-QUIET = logging.getLogger(f"{__name__}.frames")
-QUIET.setLevel(logging.WARNING)
-
 READ_BYTES = 65536
 # Answers of the reader (pongs, refusals) that may wait for a client to read them; one read can bring 10,000 pings.
 MAX_OWED = 32768
 # A client that needs so long to take in a write has more before it than it has read.
 SLOW_SECONDS = 1.0
+_OPEN = State.OPEN  # a member of an enumeration is slow to reach
 LEFT = "the client left without a close frame"
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -49,10 +52,12 @@ class Connection:
 
     Args:
         sock: The upgraded socket.
-        reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake.
+        reader: The buffered reader of the HTTP server on it, which may hold bytes that came after the handshake; None
+            if it holds none.
         max_message_bytes: A longer message is answered 413 and closes the connection with 1009.
         close_timeout: Seconds to wait for the other side at the end.
         times: What is due when, for `tend`.
+        extensions: What was agreed on at the handshake.
 
     Attributes:
         sent_at: When a frame was sent last, by the monotonic clock.
@@ -62,11 +67,12 @@ class Connection:
     def __init__(
         self,
         sock: socket.socket,
-        reader: BufferedReader,
+        reader: BufferedReader | None,
         *,
         max_message_bytes: int,
         close_timeout: float,
         times: Times,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self.sent_at = self._heard_at = time.monotonic()
         self.received_bytes = self.sent_bytes = self.sent_frames = 0
@@ -76,9 +82,12 @@ class Connection:
         self._pinged_at: float | None = None
         self._cause = LEFT
         self._socket = sock
+        below = None if extensions else raw(sock)  # what is compressed leaves one by one
+        self._raw_send: Callable[[bytes], int] | None = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = ServerProtocol(state=State.OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol = Protocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
+        self._protocol.extensions = list(extensions)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -86,8 +95,8 @@ class Connection:
         self._is_text = True
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
-        self._early = _buffered(sock, reader)
-        _send_small_packets_at_once(sock)
+        self._early = buffered(sock, reader) if reader else b""
+        send_small_packets_at_once(sock)
 
     def messages(self) -> Iterator[bytes]:
         """
@@ -95,18 +104,23 @@ class Connection:
 
         Then call `finish`.
         """
+        share = Share()
         while not self._protocol.close_expected() and not self._broken:
             self._take_in()
-            yield from self._completed()
+            share.resume(self._heard_at)
+            yield from self._completed(share)
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
                 self._broken = True
             self._answer()
-            gevent.sleep(0)  # or a client that never pauses has the worker for itself
+            if not share.make_way_in_time():
+                gevent.sleep(0)
 
-    def _completed(self) -> Iterator[bytes]:
+    def _completed(self, share: Share) -> Iterator[bytes]:
         """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
+        share.make_way_in_time()  # while a message is counted as one that is coming in
         frames = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
         for frame in frames:
             if frame.opcode in DATA:
                 message = self._assembled(frame)
@@ -114,7 +128,8 @@ class Connection:
                     yield message
                 elif frame.fin:
                     break  # it was no UTF-8, and what came behind it counts no more
-        self._owed += sum(frame.opcode is Opcode.PING for frame in frames)
+                del message
+                share.make_way_in_time()
 
     def send(self, frames: Sequence[bytes]) -> None:
         """
@@ -126,6 +141,33 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
+        protocol = self._protocol
+        if (
+            not self._raw_send
+            or protocol.writes
+            or self._writing.locked()
+            or self._broken
+            or protocol.state is not _OPEN
+        ):
+            self._send_in_turn(frames)
+            return
+        data = framed(frames)
+        self.sent_frames += len(frames)
+        try:
+            sent = self._raw_send(data)  # nearly always it is taken at once, and nobody else can come between
+        except BlockingIOError:
+            sent = 0
+        except OSError as exc:
+            self._broken = True
+            raise ConnectionLost("the client has left") from exc
+        self.sent_bytes += sent
+        self.sent_at = time.monotonic()
+        if sent < len(data):
+            protocol.writes.append(data[sent:])
+            with self._writing:
+                self._flush()
+
+    def _send_in_turn(self, frames: Sequence[bytes]) -> None:
         self._append(frames)  # before waiting for the others: frames leave in the order of their turns
         with self._writing:
             self._flush()
@@ -146,7 +188,7 @@ class Connection:
 
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake, without waiting; `finish` completes it, in `close_timeout` at most."""
-        if self._protocol.state is State.OPEN:
+        if self._protocol.state is _OPEN:
             self._protocol.send_close(code, reason)
             self._answer()
             self._patience = gevent.spawn_later(self._close_timeout, self._hang_up)
@@ -184,7 +226,7 @@ class Connection:
             now: By the monotonic clock.
         """
         times = self._times
-        if self._broken or self._protocol.state is not State.OPEN:
+        if self._broken or self._protocol.state is not _OPEN:
             return
         if self._sending_since is not None:
             if now - self._sending_since >= times.write_timeout:
@@ -205,8 +247,10 @@ class Connection:
 
     @property
     def incoming_bytes(self) -> int:
-        """How much of a message has come whose end has not."""
-        return len(self._protocol.reader.buffer) + len(self._parts)
+        """How much has come of a message that nobody has taken yet."""
+        protocol = self._protocol
+        arrived = sum(len(event.data) for event in protocol.events if isinstance(event, Frame))
+        return len(protocol.reader.buffer) + arrived + len(self._parts)
 
     @property
     def outcome(self) -> str:
@@ -265,40 +309,51 @@ class Connection:
             code="message_too_big",
         )
         # The close frame is queued already, and the client has to see the reason first.
-        explanation = Frame(Opcode.TEXT, error_frame(error)).serialize(mask=False)
-        self._protocol.writes.insert(0, explanation)
+        self._protocol.writes.insert(0, framed([error_frame(error)]))
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
+        data, frame.data = frame.data, b""  # websockets holds on to its newest frame until the next one comes
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._parts += frame.data
+            self._parts += data
         if not frame.fin:
             return None
-        message = bytes(frame.data)
+        message = bytes(data)
         if frame.opcode is Opcode.CONT:
             message, self._parts = bytes(self._parts), bytearray()
-        if self._is_text and not message.isascii():
+        if self._is_text:
             try:
-                message.decode()
+                check_utf8(message)
             except UnicodeDecodeError as exc:
-                if self._protocol.state is State.OPEN:
+                if self._protocol.state is _OPEN:
                     self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
                 return None
         return message
 
     def _append(self, frames: Sequence[bytes]) -> None:
-        try:
-            for frame in frames:
-                self._protocol.send_text(frame)
-            self.sent_frames += len(frames)
-        except InvalidState as exc:
-            raise ConnectionLost("the client is leaving") from exc
+        protocol = self._protocol
+        if protocol.state is not _OPEN:
+            raise ConnectionLost("the client is leaving")
+        if protocol.extensions:
+            self._append_compressed(frames)
+        elif frames:
+            # websockets would take as long for each frame as this does for all of a usual chunk.
+            protocol.writes.append(framed(frames))
+        self.sent_frames += len(frames)
+
+    def _append_compressed(self, frames: Sequence[bytes]) -> None:
+        protocol = self._protocol
+        for frame in frames:
+            if len(frame) >= SHORTEST:
+                protocol.send_text(frame)
+            else:
+                protocol.writes.append(framed([frame]))
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.
-        if self._protocol.writes and not self._writing.locked():
+        if self._protocol.writes and not self._broken and not self._writing.locked():
             gevent.spawn(self._flush_alone)
 
     def _flush_alone(self) -> None:
@@ -306,14 +361,13 @@ class Connection:
             self._flush()
 
     def _flush(self) -> None:
-        while writes := self._protocol.data_to_send():
+        protocol = self._protocol
+        while writes := protocol.data_to_send():
             self._owed = 0
             if self._broken:
                 raise ConnectionLost("the client has left")
             try:
-                data = b"".join(writes)
-                if data:
-                    self._send_all(data)
+                self._write(writes[0] if len(writes) == 1 else b"".join(writes))
                 if SEND_EOF in writes:
                     shut(self._socket, socket.SHUT_WR)
             except OSError as exc:
@@ -323,31 +377,23 @@ class Connection:
                 self._broken = True  # a frame may have been written in part
                 raise
 
-    def _send_all(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
+        size = len(data)
+        if not size:
+            return
         began = self._sending_since = time.monotonic()
         try:
-            self._socket.sendall(data)
-            self.sent_bytes += len(data)
+            # Nearly always it is taken at once. gevent's `sendall` would ask for the size of the buffer each time.
+            sent = self._socket.send(data)
+            if sent < size:
+                self._write_rest(memoryview(data)[sent:])
         finally:
             self._sending_since = None
-        self.sent_at = time.monotonic()
-        if self.sent_at - began >= SLOW_SECONDS:
-            self._slow_until = self.sent_at
+        self.sent_bytes += size
+        self.sent_at = now = time.monotonic()
+        if now - began >= SLOW_SECONDS:
+            self._slow_until = now
 
-
-def _buffered(sock: socket.socket, reader: BufferedReader) -> bytes:
-    """Return what the HTTP server has read beyond the handshake, without waiting for more."""
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    try:
-        waiting = len(reader.peek())
-        return reader.read1(waiting) if waiting else b""
-    except OSError:
-        return b""
-    finally:
-        sock.settimeout(timeout)
-
-
-def _send_small_packets_at_once(sock: socket.socket) -> None:
-    with suppress(OSError):  # not a TCP socket
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _write_rest(self, rest: memoryview) -> None:
+        while rest:
+            rest = rest[self._socket.send(rest) :]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -49,7 +50,7 @@ def name_the_client(environ: MutableMapping[str, Any], trusted: tuple[Network, .
         trusted: Whose word counts.
     """
     peer = environ.get("REMOTE_ADDR") or ""
-    if peer and not _is_among(_address(peer), trusted):
+    if peer and not _is_trusted(peer, trusted):
         return
     hops = [_address(hop) for hop in _hops(environ) or _forwarded(environ)]
     if hops:
@@ -86,6 +87,11 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
+
+
+@lru_cache(maxsize=1024)
+def _is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
+    return _is_among(_address(peer), trusted)
 
 
 def _is_among(address: IPv4Address | IPv6Address | None, networks: tuple[Network, ...]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Iterable, Iterator
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import gevent
@@ -15,8 +14,10 @@ from geventwebsocket.handler import WebSocketHandler
 from .accesslog import Answer, write_line
 from .chunks import Input
 from .drain import DRAIN
+from .fields import Fields
 from .strictness import read_head
 
+END_OF_HEAD = b"\r\n\r\n"
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -49,6 +50,8 @@ class StrictHandler(WebSocketHandler):
     )
     # Of all connections of a process; set when its settings are known.
     patience = Patience()
+    # Whether nothing has been read from the connection beyond the head of a request without a body.
+    has_all_read = False
     _seconds_to_first_byte: float | None = None
     _deadline: gevent.Timeout | None = None
 
@@ -64,22 +67,28 @@ class StrictHandler(WebSocketHandler):
         self.socket.settimeout(None)
         seconds = self._seconds_to_first_byte or self.patience.request
         with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
-            self.rfile.peek(1)
-        self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
+            begun = self.rfile.peek(1)
+        end = begun.find(END_OF_HEAD)
+        self.has_all_read = end == len(begun) - len(END_OF_HEAD) >= 0
+        if end < 0:  # which is rare: it nearly always comes in one piece
+            self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
         return super().read_requestline()
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
         self.environ = None
         try:
-            self._head = BytesIO(read_head(raw_requestline.encode("latin-1"), self.rfile))
+            self._fields = Fields(read_head(raw_requestline.encode("latin-1"), self.rfile))
         finally:
             self._head_has_come()
             self.socket.settimeout(self.patience.write)  # for the answer to a head that is not accepted
         return super().read_request(raw_requestline)
 
     def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802
-        return super().MessageClass(self._head)
+        return self._fields  # the standard library's parser of mail would read the head once more
+
+    def _headers(self) -> Iterator[tuple[str, str]]:
+        return self._fields.variables()
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()

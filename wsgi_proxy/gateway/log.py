@@ -19,6 +19,8 @@ class Log(Logger):
     def setup(self, cfg: Any) -> None:
         """Set up the handlers, at the start and at each reload."""
         super().setup(cfg)
+        # In gevent's threads each greenlet that logs would be given an object of the standard library, and keep it.
+        logging.logThreads = bool(cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json)
         settings = current_settings()
         mask = Mask(secrets_of(settings))
         for source, access in ((self.error_log, False), (self.access_log, True)):

@@ -8,7 +8,7 @@ import math
 import os
 import resource
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from gevent import monkey
@@ -196,6 +196,7 @@ def report_upstreams(settings: Settings) -> None:
 
     for upstream in settings.upstreams:
         try:
-            log.info("upstream %s: %s", upstream.name, HTTPUpstream(upstream, settings).probe())
+            with closing(HTTPUpstream(upstream, settings)) as asked:
+                log.info("upstream %s: %s", upstream.name, asked.probe())
         except UpstreamError as error:
             log.warning("upstream %s: %s", upstream.name, error)

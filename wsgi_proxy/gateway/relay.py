@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import gevent
-from gevent.pool import Group
 from websockets.frames import CloseCode
 
 from ..errors import Bug, ConnectionLost, ProxyError, RequestError, TurnTimedOut
@@ -25,6 +24,7 @@ from .care import CARE, Times
 from .connection import Connection
 from .drain import DRAIN
 from .memory import NO_ROOM, Memory
+from .sharing import LARGE_BYTES, make_way
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Relay:
         self._session = session
         self._executor = executor
         self._client = client
-        self._lanes = Group()
+        self._tasks: set[Any] = set()  # the greenlets of its turns
         self._times = times
         self._memory = memory
         self._running = 0
@@ -122,7 +122,7 @@ class Relay:
     def cut(self) -> None:
         """End the turns that run, and the connection."""
         self._connection.close(CloseCode.SERVICE_RESTART, "the server restarts")
-        self._lanes.kill(block=False)
+        gevent.killall(list(self._tasks), block=False)
 
     def _serve(self) -> None:
         try:
@@ -139,7 +139,7 @@ class Relay:
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             # A killed greenlet closes its upstream response on its way out.
-            self._lanes.kill()
+            gevent.killall(list(self._tasks))
             self._executor.close()
             self._connection.finish()
 
@@ -177,7 +177,7 @@ class Relay:
                     self._connection.queue(work.frames)
             else:
                 self._running += 1
-                self._lanes.spawn(self._carry_out, work)
+                self._tasks.add(gevent.spawn(self._carry_out, work))
 
     def _carry_out(self, work: Work) -> None:
         trace = self._trace.turn(work.arrival, _model_of(work), work.lane)
@@ -186,6 +186,8 @@ class Relay:
                 self._answer(work, trace)
             else:
                 DRAIN.count()
+                if len(work.delta) >= LARGE_BYTES:
+                    make_way()  # its message was read just now, and its request is made next
                 self._execute(work, trace)
         except ConnectionLost:
             log.debug("session %s: the client left before it got everything", self._name)
@@ -195,6 +197,7 @@ class Relay:
             self._connection.close(CloseCode.INTERNAL_ERROR)
         finally:
             trace.cancelled(self._connection.outcome)
+            self._tasks.discard(gevent.getcurrent())
             self._running -= 1
             self._active_at = time.monotonic()
             self._say_farewell()
@@ -224,10 +227,12 @@ class Relay:
             counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
 
             def deliver(frames: list[bytes]) -> None:
-                if turn.over:
-                    self._since.pop(gevent.getcurrent(), None)  # it was in time
-                    counted.close()  # a client that is quick may start its next turn
-                self._deliver(turn, frames, ended=turn.over)
+                if not turn.over:
+                    self._connection.send(frames)
+                    return
+                self._since.pop(gevent.getcurrent(), None)  # it was in time
+                counted.close()  # a client that is quick may start its next turn
+                self._deliver(turn, frames, ended=True)
 
             if self._within_time(turn, deliver, trace):
                 trace.ended(turn)

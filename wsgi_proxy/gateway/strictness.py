@@ -9,7 +9,6 @@ The sections are those of RFC 9112.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from io import BufferedIOBase
 
 LONGEST_LINE = 65536
@@ -28,7 +27,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\0\r\n]*)?\r\n")
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 
-def read_head(request_line: bytes, reader: BufferedIOBase) -> bytes:
+def read_head(request_line: bytes, reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
     """
     Read the rest of a request's head, and refuse one of which it is not clear what it means or where it ends.
 
@@ -37,27 +36,27 @@ def read_head(request_line: bytes, reader: BufferedIOBase) -> bytes:
         reader: Behind it.
 
     Returns:
-        The header fields and the blank line.
+        The names and values of the header fields, in their order; values without the white space around them.
 
     Raises:
         ValueError: It says why, without words of the request, which may be secret.
     """
     method, minor = _parts(_REQUEST_LINE, request_line, "request line")
-    lines = read_fields(reader)
-    fields = [_parts(_FIELD, line, "header field") for line in lines[:-1]]
-    counts = Counter(name.lower() for name, _ in fields)
-    for name in _ONCE:
-        if counts[name] > 1:
-            raise ValueError(f"more than one {name.decode()}")
-    if minor == b"1" and not counts[b"host"]:
+    fields = [(name, value.strip(b" \t")) for name, value in read_fields(reader)]
+    values: dict[bytes, bytes] = {}
+    for name, value in fields:
+        known_as = name.lower()
+        if known_as in _ONCE and known_as in values:
+            raise ValueError(f"more than one {known_as.decode()}")
+        values[known_as] = value.lower()
+    if minor == b"1" and b"host" not in values:
         raise ValueError("no host")
-    values = {name.lower(): value.strip(b" \t").lower() for name, value in fields}
     if _has_body(values, minor) and method == b"GET" and _asks_for_upgrade(values):
         raise ValueError("a request to upgrade with a body")
-    return b"".join(lines)
+    return fields
 
 
-def read_fields(reader: BufferedIOBase) -> list[bytes]:
+def read_fields(reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
     """
     Read lines through the blank one that ends a head, or the trailers of a body.
 
@@ -65,18 +64,18 @@ def read_fields(reader: BufferedIOBase) -> list[bytes]:
         reader: At the beginning of a line.
 
     Returns:
-        The lines, the blank one included.
+        Names and values; values as they came, with the white space around them.
 
     Raises:
-        ValueError: One is no header field, or there are too many, or no end.
+        ValueError: A line is no header field, or there are too many, or no end.
     """
-    lines: list[bytes] = []
+    fields: list[tuple[bytes, bytes]] = []
     while (line := reader.readline(LONGEST_LINE)) != b"\r\n":
-        _parts(_FIELD, line, "header field")
-        if len(lines) == MOST_FIELDS:
+        name, value = _parts(_FIELD, line, "header field")
+        if len(fields) == MOST_FIELDS:
             raise ValueError(f"more than {MOST_FIELDS} header fields")
-        lines.append(line)
-    return [*lines, line]
+        fields.append((name, value))
+    return fields
 
 
 def chunk_size(line: bytes) -> int:

@@ -25,7 +25,7 @@ from ..observe.observer import Observer
 from ..observe.turn_trace import TurnTrace
 from ..protocol.passage import Passage
 from ..protocol.rejection import passed_headers
-from ..protocol.turn import not_found
+from ..protocol.signals import not_found
 from ..settings import Settings
 from ..upstream.credentials import Credential
 from ..upstream.execution import Executor

@@ -13,6 +13,8 @@ import gevent
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
+from geventwebsocket.websocket import WebSocket
+from greenlet import greenlet
 from gunicorn.workers.ggevent import PyWSGIServer
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
@@ -24,6 +26,20 @@ log = logging.getLogger(__name__)
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
+
+
+# What a handler holds of a request; none of it is needed when the connection was accepted.
+OF_REQUEST = ("environ", "headers", "_fields", "wsgi_input", "rfile", "response_headers", "result", "requestline")
+
+
+class AcceptedSocket(WebSocket):
+    """gevent-websocket's own, which makes a class each time that one is thrown away."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            super().__del__()
 
 
 class UpgradeHandler(StrictHandler):
@@ -39,6 +55,8 @@ class UpgradeHandler(StrictHandler):
     websocket: Any = None
     # Called with the status of a handshake that is refused before the application sees it.
     on_refusal: Callable[[str], None] = staticmethod(lambda status: None)  # noqa: ARG005
+    response_headers: Any = None
+    _conversation: Callable[[], None] | None = None
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body, and with it the requests
@@ -55,23 +73,44 @@ class UpgradeHandler(StrictHandler):
             self.socket.settimeout(self.patience.request)
             WSGIHandler.run_application(self)
         elif self._application_decides():
-            self._let_application_decide()
+            # On a stack of its own, which would stay as large as it has ever been.
+            greenlet(self._let_application_decide).switch()
         else:
             self.accept()
             self.run_websocket()
 
-    def accept(self, subprotocol: str | None = None) -> None:
+    def accept(self, subprotocol: str | None = None, extensions: str | None = None) -> None:
         """
         Write the 101, unless it has been written.
 
         Args:
             subprotocol: One that the client offered; browsers leave if they offered some and none is chosen.
+            extensions: Those that are accepted, as the header says it.
         """
         if not self.headers_sent:
             if subprotocol is not None:
                 self.response_headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+            if extensions is not None:
+                self.response_headers.append((b"Sec-WebSocket-Extensions", extensions.encode("latin-1")))
             self.write(b"")
         self.socket.settimeout(None)
+
+    def go_on_with(self, conversation: Callable[[], None]) -> None:
+        """
+        Have a connection that was accepted served when the application has returned.
+
+        A session lasts for hours. What the application had for its one request need not, and neither does the stack
+        on which it ran.
+        """
+        self._conversation = conversation
+
+    def handle_one_response(self) -> None:
+        super().handle_one_response()
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            for name in OF_REQUEST:
+                self.__dict__.pop(name, None)
+            conversation()
 
     def upgrade_websocket(self) -> list[bytes] | None:
         """Prepare the 101; return the body of the answer if the handshake is broken."""
@@ -92,7 +131,10 @@ class UpgradeHandler(StrictHandler):
         if not valid:
             self.start_response("400 Bad Request", [])
             return ["Sec-WebSocket-Key must be 16 bytes in base64"]
-        return super().upgrade_connection()
+        refusal = super().upgrade_connection()
+        if refusal is None:
+            self.websocket.__class__ = AcceptedSocket
+        return refusal
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Keep a client's turn state across reconnects by echoing it on the 101 (reference)."""

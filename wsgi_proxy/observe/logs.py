@@ -20,12 +20,14 @@ from urllib.parse import unquote
 import ujson
 
 from ..settings import Settings
-from .secrets import HIDDEN, SECRET_CHARACTERS
+from .secrets import HIDDEN, SECRET_CHARACTERS, SUBPROTOCOL
 
 HUMAN = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 HUMAN_DATE = "[%Y-%m-%d %H:%M:%S %z]"
 # Keys that nobody has told us, by the places where keys stand, and by the way many begin.
 _LIKE_KEYS = r"(?i:(?<=bearer )[\w.~+/=-]{8,})|(?<=openai-insecure-api-key\.)[^\s,;\"'\\]+|\bsk-[\w-]{8,}"
+# One of these is in whatever that expression finds.
+_MARKS = ("bearer ", SUBPROTOCOL, "sk-")
 
 
 class Mask:
@@ -41,11 +43,17 @@ class Mask:
         texts = {text for secret in secrets for text in (secret, ascii(secret)[1:-1])}
         found = texts.union(map(_quoted, texts))
         known = sorted((secret for secret in found if len(secret) >= SECRET_CHARACTERS), key=len, reverse=True)
+        self._known = known
         self._secrets = re.compile("|".join([*map(re.escape, known), _LIKE_KEYS]))
 
     def __call__(self, text: str) -> str:
         """Return a text with `***` for each secret in it."""
-        return self._secrets.sub(HIDDEN, text)
+        return self._secrets.sub(HIDDEN, text) if self._may_have_any(text) else text
+
+    def _may_have_any(self, text: str) -> bool:
+        """Look for what every secret has; the expression looks for all of them at each character."""
+        lower = text.lower()
+        return any(mark in lower for mark in _MARKS) or any(secret in text for secret in self._known)
 
 
 def _quoted(text: str) -> str:

@@ -85,6 +85,7 @@ class Metrics:
         self._resting: set[tuple[str, str]] = set()
         self._newest_rest = 0.0
         self._carried: dict[str, tuple[int, int, int, int]] = {}  # what is counted of sessions that are open
+        self._sessions, self._sessions_open = _Of(of.SESSIONS), _Of(of.SESSIONS_OPEN)
         self._turns, self._attempts, self._begun = _Of(of.TURNS), _Of(of.ATTEMPTS), _Of(of.TURNS_BEGUN)
         self._failovers, self._errors = _Of(of.FAILOVERS), _Of(of.ERRORS)
         self._operation, self._first_token = _Of(of.OPERATION_SECONDS), _Of(of.FIRST_TOKEN_SECONDS)
@@ -96,12 +97,12 @@ class Metrics:
 
     def session_opened(self, session: SessionTrace) -> None:
         if session.transport == WEBSOCKET:
-            of.SESSIONS.labels(session.dialect).inc()
-            of.SESSIONS_OPEN.labels(session.dialect).inc()
+            self._sessions(session.dialect).inc()
+            self._sessions_open(session.dialect).inc()
 
     def session_closed(self, session: SessionTrace) -> None:
         if session.transport == WEBSOCKET:
-            of.SESSIONS_OPEN.labels(session.dialect).dec()
+            self._sessions_open(session.dialect).dec()
             self._carry(session)
             self._carried.pop(session.name, None)
         of.TRANSCRIPT_BYTES.set(self._held())

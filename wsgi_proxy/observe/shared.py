@@ -113,6 +113,20 @@ def reserve() -> None:
         _allocate(directory() / f"{name}_{os.getpid()}.db", size)
 
 
+def own_pid() -> int:
+    """Return the number of this process without asking the system."""
+    return _pid
+
+
+def _learn_pid() -> None:
+    global _pid  # noqa: PLW0603 - there is one process
+    _pid = os.getpid()
+
+
+_pid = os.getpid()
+os.register_at_fork(after_in_child=_learn_pid)
+
+
 def directory() -> Path:
     """Return the directory; only where there is one."""
     return Path(os.environ[VARIABLE])

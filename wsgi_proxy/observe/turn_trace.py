@@ -289,10 +289,11 @@ class TurnTrace:
             frames: What was made of them.
             came_at: When they came.
         """
-        if self.first_event_at is None and payloads:
-            self.first_event_at = came_at
-        if self.first_output_at is None and work.opened:
-            self.first_output_at = came_at
+        if self.first_output_at is None:
+            if self.first_event_at is None and payloads:
+                self.first_event_at = came_at
+            if work.opened:
+                self.first_output_at = came_at
         self.last_chunk_at = came_at
         self.chunks += 1
         self.passing_seconds += time.monotonic() - came_at

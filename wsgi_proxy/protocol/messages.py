@@ -183,8 +183,8 @@ def create_message(request: bytes, *, generate: bool = True) -> bytes:
 
 
 def request_fields(
-    fields: dict[str, bytes], array: bytes | list[bytes], previous_id: str | None = None
-) -> dict[str, bytes | list[bytes]]:
+    fields: dict[str, bytes], array: bytes | list[bytes | memoryview], previous_id: str | None = None
+) -> dict[str, bytes | list[bytes | memoryview]]:
     """
     Return the fields of an upstream request.
 
@@ -193,7 +193,7 @@ def request_fields(
         array: What goes upstream as `input`, perhaps in pieces; takes the place of the client's.
         previous_id: The id to send upstream, None for none.
     """
-    request: dict[str, bytes | list[bytes]] = {**fields, "input": array, "stream": b"true"}
+    request: dict[str, bytes | list[bytes | memoryview]] = {**fields, "input": array, "stream": b"true"}
     if previous_id is not None:
         request["previous_response_id"] = encode(previous_id)
     return request

@@ -12,14 +12,8 @@ from collections.abc import Mapping
 from ..errors import ClosedEarly, ProxyError
 from .frames import error_frame
 from .messages import invalid_json, model_of, refuse_lookalikes
+from .signals import DONE_MARKER, SIGNALS, Signal, is_output, not_found
 from .sse import server_sent
-from .turn import (
-    DONE_MARKER,
-    SIGNALS,
-    Signal,
-    is_output,
-    not_found,
-)
 from .wire import (
     Fields,
     Malformed,

@@ -29,6 +29,7 @@ from .dialect import Dialect
 from .frames import error_frame, prewarm_frames
 from .messages import APPEND, CREATE, Message
 from .rules import RULES, Holder, Rule
+from .signals import State, not_found
 from .transcript import (
     EMPTY,
     Known,
@@ -38,7 +39,7 @@ from .transcript import (
     replaces,
     without_resent,
 )
-from .turn import State, Turn, not_found
+from .turn import Turn
 from .wire import Malformed
 
 

@@ -6,8 +6,12 @@ import re
 
 from ..errors import ProtocolFault
 
+LF = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT_NAME = re.compile(r"[\w.-]+", re.ASCII)
+# Events as almost all are: one line of data, and perhaps their name before it.
+_BARE = re.compile(rb"data: (.+)\n\n")
+_NAMED = re.compile(rb"event: (.+)\ndata: (.+)\n\n")
 
 
 class Decoder:
@@ -17,6 +21,9 @@ class Decoder:
     Args:
         max_event_bytes: The longest line, and the most data in one event, in bytes; a security limit.
 
+    Attributes:
+        fault: What is wrong behind the events that were returned, which the next `feed` raises; None if nothing is.
+
     Two rules are added, because servers need them and no standard event is read differently: a line that starts
     with `{` is an event of its own (the reference accepts JSON without `data:`), and `close` releases an event
     whose final blank line is missing.
@@ -24,7 +31,7 @@ class Decoder:
     .. _9.2.6: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
 
-    __slots__ = ("_at_start", "_data", "_data_bytes", "_fault", "_line", "_line_bytes", "_max_event_bytes", "_skip_lf")
+    __slots__ = ("_at_start", "_data", "_data_bytes", "_line", "_line_bytes", "_max_event_bytes", "_skip_lf", "fault")
 
     def __init__(self, max_event_bytes: int) -> None:
         self._max_event_bytes = max_event_bytes
@@ -32,7 +39,7 @@ class Decoder:
         self._line_bytes = 0
         self._data: list[bytes] = []  # the data lines of the unfinished event
         self._data_bytes = 0
-        self._fault: ProtocolFault | None = None
+        self.fault: ProtocolFault | None = None
         self._skip_lf = False
         self._at_start = True
 
@@ -53,10 +60,75 @@ class Decoder:
             ProtocolFault: A line or an event is longer than `max_event_bytes`. Events that are complete before it
                 are returned first, and the next call raises; so the same bytes give the same events in any pieces.
         """
-        if self._fault:
-            raise self._fault
+        if self.fault:
+            raise self.fault
+        payload = None if self._line or self._data or self._skip_lf else self._one_event(chunk)
+        if payload:
+            return [payload]
+        payloads: list[bytes] = []
+        try:
+            self._feed(chunk, payloads)
+        except ProtocolFault as fault:
+            self.fault = fault
+            if not payloads:
+                raise
+        return payloads
+
+    def _one_event(self, chunk: bytes) -> bytes | None:
+        """Return the data of a chunk that is one event of a plain form; None if it is not."""
+        begin, size = 0, len(chunk)
+        if chunk[:7] == b"event: ":
+            begin = chunk.find(b"\n", 7) + 1
+        if chunk[begin : begin + 6] != b"data: " or chunk.find(b"\n", begin) != size - 2 or chunk[-1] != LF:
+            return None
+        if b"\r" in chunk or size > self._max_event_bytes:
+            return None
+        self._at_start = False
+        return chunk[begin + 6 : -2]
+
+    def _feed(self, chunk: bytes, payloads: list[bytes]) -> None:
+        if self._skip_lf or b"\r" in chunk:
+            self._take_lines(chunk, payloads)
+            return
+        if self._line or self._data:
+            end = chunk.find(b"\n\n") + 2
+            if end == 1:
+                self._take_lines(chunk, payloads)
+                return
+            self._take_lines(chunk[:end], payloads)
+            chunk = chunk[end:]
+        end = chunk.rfind(b"\n\n") + 2
+        if end == 1 or not self._take_plain(chunk[:end], payloads):
+            self._take_lines(chunk, payloads)
+        elif end < len(chunk):
+            self._take_lines(chunk[end:], payloads)
+
+    def _take_plain(self, events: bytes, payloads: list[bytes]) -> bool:
+        """
+        Take complete events at once, if all have the same plain form.
+
+        Returns:
+            Whether they were taken; nothing has changed if not.
+        """
+        if len(events) > self._max_event_bytes:
+            return False
+        # What was found is everything if it is as long as everything.
+        if events[:1] == b"d":
+            found = _BARE.findall(events)
+            size = sum(map(len, found)) + len(b"data: \n\n") * len(found)
+        else:
+            named = _NAMED.findall(events)
+            found = [data for _, data in named]
+            size = sum([len(name) + len(data) for name, data in named]) + len(b"event: \ndata: \n\n") * len(named)
+        if size != len(events):
+            return False
+        self._at_start = False
+        payloads += found
+        return True
+
+    def _take_lines(self, chunk: bytes, payloads: list[bytes]) -> None:
         if not chunk:
-            return []
+            return
         if self._skip_lf and chunk[:1] == b"\n":
             chunk = chunk[1:]
         self._skip_lf = chunk[-1:] == b"\r"
@@ -65,21 +137,14 @@ class Decoder:
 
         lines = chunk.split(b"\n")
         tail = lines.pop()
-        payloads: list[bytes] = []
-        try:
-            if lines:
-                lines[0] = self._finish_line(lines[0])
-                for line in lines:
-                    if len(line) > self._max_event_bytes:
-                        raise self._too_long("a line")
-                    self._take(line, payloads)
-            if tail:
-                self._hold(tail)
-        except ProtocolFault as fault:
-            self._fault = fault
-            if not payloads:
-                raise
-        return payloads
+        if lines:
+            lines[0] = self._finish_line(lines[0])
+            for line in lines:
+                if len(line) > self._max_event_bytes:
+                    raise self._too_long("a line")
+                self._take(line, payloads)
+        if tail:
+            self._hold(tail)
 
     def close(self) -> list[bytes]:
         """

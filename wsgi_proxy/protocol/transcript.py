@@ -2,7 +2,8 @@
 Transcripts: what a stateless upstream needs as `input` to continue a conversation.
 
 A transcript is a chain of immutable nodes, one a turn, each holding the raw bytes of the items that its turn added.
-Forks share their common part. The bytes are joined once per request and never re-encoded.
+Forks share their common part. The bytes are joined once per request and never re-encoded. What a message brings is not
+copied once more if it is long, and an item that is held is looked at once, however many turns follow.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
-from .wire import item_head, split_array, split_object
+from .wire import ItemHead, item_head, item_heads, split_array, split_object
 
 COMPACTIONS = frozenset(("compaction", "compaction_summary"))
 ONLY_THE_MODEL_SAYS = frozenset(("function_call", "custom_tool_call")) | COMPACTIONS
+# A view of a part of so many bytes is made sooner than a copy, and takes less.
+LONG_BYTES = 65536
+
+Items = bytes | memoryview
+Identity = tuple[str, str]
 
 
 class Transcript:
@@ -23,15 +29,17 @@ class Transcript:
 
     Attributes:
         parent: The turn before; None at the start.
-        items: The items this turn added, as the inside of a JSON array: raw, comma separated, no brackets.
+        items: The items this turn added, as the inside of a JSON array: raw, comma separated, no brackets. Long ones
+            are a view of the array that they came in.
         total_bytes: The length of this node's items and of all before it.
     """
 
-    __slots__ = ("items", "parent", "total_bytes")
+    __slots__ = ("_identities", "items", "parent", "total_bytes")
 
-    def __init__(self, parent: Transcript | None, items: bytes) -> None:
+    def __init__(self, parent: Transcript | None, items: Items) -> None:
         self.parent = parent
         self.items = items
+        self._identities: frozenset[Identity] | None = None
         self.total_bytes: int = len(items) + (parent.total_bytes if parent else 0)
 
     def nodes(self) -> Iterator[Transcript]:
@@ -45,9 +53,9 @@ class Transcript:
         """Return all items as one JSON array, oldest first."""
         return b"".join(self.pieces())
 
-    def pieces(self) -> list[bytes]:
+    def pieces(self) -> list[Items]:
         """Return what that array consists of."""
-        pieces = [b"]"]
+        pieces: list[Items] = [b"]"]
         for node in self.nodes():
             if node.items:
                 pieces += (node.items, b",")
@@ -62,14 +70,32 @@ class Transcript:
         Args:
             arrays: JSON arrays of items, in order; known to be valid.
         """
-        return Transcript(self, b",".join(filter(None, map(inside, arrays))))
+        parts = [part for part in map(inside, arrays) if part]
+        return Transcript(self, parts[0] if len(parts) == 1 else b",".join(parts))
+
+    def own_array(self) -> bytes:
+        """Return the items that this turn added as a JSON array."""
+        if isinstance(self.items, memoryview):
+            array: bytes = self.items.obj  # type: ignore[assignment]  # what `inside` was given
+            return array
+        return b"[" + self.items + b"]"
+
+    @property
+    def identities(self) -> frozenset[Identity]:
+        """The `id` and `call_id` of each item that this turn added and that has both."""
+        if self._identities is None:
+            self._identities = frozenset(filter(None, map(_identity, item_heads(self.own_array()))))
+        return self._identities
 
 
 EMPTY = Transcript(None, b"")
 
 
-def inside(array: bytes) -> bytes:
-    """Return a JSON array without its brackets and the white space next to them."""
+def inside(array: bytes) -> Items:
+    """Return a JSON array without its brackets and the white space next to them; of a long one a view."""
+    outer, inner = array[:1] + array[-1:], array[1:2] + array[-2:-1]
+    if len(array) >= LONG_BYTES and outer == b"[]" and inner == inner.strip():
+        return memoryview(array)[1:-1]
     return array.strip()[1:-1].strip()
 
 
@@ -82,10 +108,9 @@ def replaces(array: bytes) -> bool:
 
     Differs from the reference, which merges it and so brings back what the client replaced.
     """
-    heads = map(item_head, split_array(array))
     return any(
         head.type in ONLY_THE_MODEL_SAYS or (head.role == "assistant" and head.type in (None, "message"))
-        for head in heads
+        for head in item_heads(array)
     )
 
 
@@ -100,15 +125,13 @@ def without_resent(transcript: Transcript, array: bytes) -> bytes:
     Returns:
         The same bytes if nothing is dropped.
     """
-    if b'"call_id"' not in array:
+    if not transcript.total_bytes or b'"call_id"' not in array:
+        return array
+    keys = [_identity(head) for head in item_heads(array)]
+    stored = _identified(transcript, frozenset(filter(None, keys)))
+    if not stored:
         return array
     items = split_array(array)
-    keys = [_identity(item) for item in items]
-    if not any(keys):
-        return array
-    stored: dict[tuple[str, str] | None, list[bytes]] = {}
-    for key, item in _identified(transcript):
-        stored.setdefault(key, []).append(item)
     kept = [
         item
         for item, key in zip(items, keys, strict=True)
@@ -117,17 +140,21 @@ def without_resent(transcript: Transcript, array: bytes) -> bytes:
     return array if len(kept) == len(items) else b"[" + b",".join(kept) + b"]"
 
 
-def _identity(item: bytes) -> tuple[str, str] | None:
-    head = item_head(item)
+def _identity(head: ItemHead) -> Identity | None:
     return (head.id, head.call_id) if head.id and head.call_id else None
 
 
-def _identified(transcript: Transcript) -> Iterator[tuple[tuple[str, str], bytes]]:
-    for node in transcript.nodes():
-        for item in split_array(b"[" + node.items + b"]"):
-            key = _identity(item)
-            if key:
-                yield key, item
+def _identified(transcript: Transcript, wanted: frozenset[Identity]) -> dict[Identity | None, list[bytes]]:
+    """Return the items of a transcript that are identified so; nodes that have none are not looked into again."""
+    found: dict[Identity | None, list[bytes]] = {}
+    for node in transcript.nodes() if wanted else ():
+        if wanted.isdisjoint(node.identities):
+            continue
+        for item in split_array(node.own_array()):
+            key = _identity(item_head(item))
+            if key in wanted:
+                found.setdefault(key, []).append(item)
+    return found
 
 
 def _same(stored: bytes, item: bytes) -> bool:
@@ -135,12 +162,26 @@ def _same(stored: bytes, item: bytes) -> bool:
 
 
 def after_compaction(transcript: Transcript, output: Iterable[bytes]) -> Transcript:
-    """Return the transcript without the `compaction_trigger` items that a compaction in the output has answered."""
+    """
+    Return the transcript without the `compaction_trigger` items that a compaction in the output has answered.
+
+    What comes before the first of them is shared.
+    """
     if not any(item_head(item).type in COMPACTIONS for item in output):
         return transcript
-    items = split_array(transcript.array())
-    kept = [item for item in items if item_head(item).type != "compaction_trigger"]
-    return transcript if len(kept) == len(items) else Transcript(None, b",".join(kept))
+    kept: Transcript | None = None
+    for node in reversed([*transcript.nodes()]):
+        items = _without_triggers(node)
+        kept = node if node.parent is kept and items is node.items else Transcript(kept, items)
+    return kept or EMPTY
+
+
+def _without_triggers(node: Transcript) -> Items:
+    array = node.own_array()
+    triggers = [head.type == "compaction_trigger" for head in item_heads(array)]
+    if not any(triggers):
+        return node.items
+    return b",".join([item for item, drop in zip(split_array(array), triggers, strict=True) if not drop])
 
 
 @dataclass(frozen=True, slots=True)

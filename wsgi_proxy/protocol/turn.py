@@ -6,26 +6,21 @@ Theory of operation
 The executor asks for the request once it knows which upstream takes the turn, hands every payload to `receive`,
 and reports what goes wrong to `fail`. A turn ends exactly once, and after its end nothing is forwarded.
 
-Each payload is read as one signal; state and signal decide. `TRANSITIONS` is the whole machine:
-
-* UNVERIFIED: the request names a response that only the upstream can know. A stateless server would ignore the
-  name and run without context, so nothing is forwarded until an event shows that the name was understood.
-* OPEN: frames are forwarded.
-* FINISHED: completed or incomplete; the session may commit the output.
-* FAILED: the upstream gave up, broke off or was cancelled; nothing is committed.
+Each payload is read as one signal; state and signal decide, by the table in `signals`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
-from ..errors import ClosedEarly, ProxyError, RequestError
+from ..errors import ClosedEarly, ProxyError
 from .dialect import Dialect
 from .frames import error_frame, wrapped_error
 from .messages import request_fields
+from .signals import DONE_MARKER, OUTPUT_ITEM_DONE, SIGNALS, TELLING, TRANSITIONS, Signal, State, is_output, not_found
 from .transcript import Known, Transcript, after_compaction
 from .wire import (
+    ABSENT,
     Head,
     Malformed,
     add_field,
@@ -40,65 +35,9 @@ from .wire import (
     text_of,
 )
 
-DONE_MARKER = b"[DONE]"
-OUTPUT_ITEM_DONE = "response.output_item.done"
-# What an upstream says before it has done anything for a turn.
-OPENING = frozenset(("response.created", "response.in_progress", "response.queued"))
-
-
-class State(Enum):
-    """Where a turn stands."""
-
-    UNVERIFIED = "unverified"
-    OPEN = "open"
-    FINISHED = "finished"
-    FAILED = "failed"
-
-
-class Signal(Enum):
-    """What a payload, or its absence, means to a turn."""
-
-    EVENT = "event"
-    FINISH = "finish"
-    GIVE_UP = "give up"
-    BREAK = "break"
-
-
-SIGNALS: Mapping[str | None, Signal] = {
-    "response.completed": Signal.FINISH,
-    "response.done": Signal.FINISH,
-    "response.incomplete": Signal.FINISH,
-    "response.failed": Signal.GIVE_UP,
-    "response.cancelled": Signal.GIVE_UP,
-    "error": Signal.GIVE_UP,
-}
-
-# There is no pair for a turn that has ended: what comes then is not looked at.
-TRANSITIONS: Mapping[tuple[State, Signal], State] = {
-    (State.UNVERIFIED, Signal.EVENT): State.OPEN,
-    (State.UNVERIFIED, Signal.FINISH): State.FINISHED,
-    (State.UNVERIFIED, Signal.GIVE_UP): State.FAILED,
-    (State.UNVERIFIED, Signal.BREAK): State.FAILED,
-    (State.OPEN, Signal.EVENT): State.OPEN,
-    (State.OPEN, Signal.FINISH): State.FINISHED,
-    (State.OPEN, Signal.GIVE_UP): State.FAILED,
-    (State.OPEN, Signal.BREAK): State.FAILED,
-}
-ENDED = frozenset((State.FINISHED, State.FAILED))
-
-
-def not_found(response_id: str) -> RequestError:
-    """Make the error that tells a client to send its whole conversation again."""
-    return RequestError(
-        f"Previous response with id '{response_id:.200}' not found.",
-        code="previous_response_not_found",
-        param="previous_response_id",
-    )
-
-
-def is_output(kind: str | None) -> bool:
-    """Tell if an event shows that an upstream is at work on a response; keepalives and the like show nothing."""
-    return kind is not None and kind.startswith("response.") and kind not in OPENING
+# Members of an enumeration are slow to reach, and these are needed for each event.
+_UNVERIFIED, _OPEN, _FINISHED, _FAILED = State.UNVERIFIED, State.OPEN, State.FINISHED, State.FAILED
+_EVENT, _FINISH, _GIVE_UP = Signal.EVENT, Signal.FINISH, Signal.GIVE_UP
 
 
 class Turn:
@@ -212,7 +151,7 @@ class Turn:
     @property
     def over(self) -> bool:
         """Whether the last frame has been made."""
-        return self.state in ENDED
+        return self.state is _FINISHED or self.state is _FAILED
 
     def request_for(
         self, upstream: str, takes_incremental: bool | None, *, model: str | None = None, by_connection: bool = False
@@ -241,7 +180,7 @@ class Turn:
             return self._request(self.delta, self.previous_id)
         return self._request(self.transcript.pieces(), None)
 
-    def _request(self, array: bytes | list[bytes], previous_id: str | None) -> bytes:
+    def _request(self, array: bytes | list[bytes | memoryview], previous_id: str | None) -> bytes:
         request = request_fields(self.fields, array, previous_id)
         if self._alias is not None and self._alias != self.model:
             request["model"] = encode(self._alias)
@@ -260,26 +199,33 @@ class Turn:
         Raises:
             RequestError: The upstream did not understand `previous_response_id`; report it to `fail`.
         """
-        if self.state in ENDED or payload == DONE_MARKER:
+        if self.over or payload == DONE_MARKER:
             return None
         try:
-            return self._frame_for(payload)
+            head = read_head(payload)
+            if self.opened and head.type not in TELLING and self._is_plain(head):
+                self._count(1, len(payload), head.type)
+                return payload
+            return self._frame_for(payload, head)
         except Malformed:
             self.dropped += 1
             return None
 
-    def _frame_for(self, payload: bytes) -> bytes | None:
+    def _is_plain(self, head: Head) -> bool:
+        """Whether an event from which there is nothing to learn is passed on as it is."""
+        return self.state is _OPEN and self._stream_id is None and head.stream_id is ABSENT
+
+    def _frame_for(self, payload: bytes, head: Head) -> bytes | None:
         raw = payload
-        head = read_head(payload)
         kind = head.type
         if kind is None and bytes(head.error) not in (b"", b"null"):
             kind = "error"  # some servers leave out the type
-        signal = SIGNALS.get(kind, Signal.EVENT)
-        if self.state is State.UNVERIFIED and signal is not Signal.GIVE_UP:
+        signal = SIGNALS.get(kind, _EVENT)
+        if self.state is _UNVERIFIED and signal is not _GIVE_UP:
             if not (kind or "").startswith("response."):
                 return None  # a keepalive or the like, which says nothing about the name
             self._verify(head)
-        if signal is Signal.FINISH:
+        if signal is _FINISH:
             payload = self._with_output(payload, head)
             self._result = self._continued()
         elif kind == OUTPUT_ITEM_DONE:
@@ -288,20 +234,68 @@ class Turn:
             payload = wrapped_error(payload, head)
         frame = self._dressed(payload, kind, head)
         # Nothing above this line is final, because each look at the payload may find that it is malformed.
-        if signal is not Signal.EVENT or self.state is not State.OPEN:
+        if signal is not _EVENT or self.state is not _OPEN:
             self.state = TRANSITIONS[self.state, signal]
-        if signal is Signal.GIVE_UP:
+        if signal is _GIVE_UP:
             self.gave_up = raw
         elif not self.opened and is_output(kind):
             self.opened = True
-        self.events += 1
-        self.received_bytes += len(raw)
-        self.last_event = kind
+        self._count(1, len(raw), kind)
         return frame
 
     def receive_all(self, payloads: list[bytes]) -> list[bytes]:
-        """Take the payloads of one chunk; return the frames to forward, in order."""
-        return [frame for payload in payloads if (frame := self.receive(payload)) is not None]
+        """
+        Take the payloads of one chunk.
+
+        Returns:
+            The frames to forward, in order.
+
+        Raises:
+            RequestError: As `receive`.
+        """
+        if len(payloads) == 1:
+            frame = self.receive(payloads[0])
+            return [] if frame is None else [frame]
+        frames: list[bytes] = []
+        at = 0
+        while at < len(payloads):
+            if self.opened and self.state is _OPEN and self._stream_id is None:
+                at = self._pass_on(payloads, at, frames)
+            else:
+                frame = self.receive(payloads[at])
+                at += 1
+                if frame is not None:
+                    frames.append(frame)
+        return frames
+
+    def _pass_on(self, payloads: list[bytes], at: int, frames: list[bytes]) -> int:
+        """Pass on payloads up to one from which there is something to learn, and that one; return how far it got."""
+        events, size, kind = 0, 0, self.last_event
+        frame: bytes | None
+        for payload in payloads[at:] if at else payloads:
+            at += 1
+            try:
+                head = read_head(payload)
+                if head.type in TELLING or head.stream_id is not ABSENT:
+                    self._count(events, size, kind)
+                    frame = None if payload == DONE_MARKER else self._frame_for(payload, head)
+                    if frame is not None:
+                        frames.append(frame)
+                    return at
+            except Malformed:
+                self.dropped += payload != DONE_MARKER
+                continue
+            events += 1
+            size += len(payload)
+            kind = head.type
+            frames.append(payload)
+        self._count(events, size, kind)
+        return at
+
+    def _count(self, events: int, size: int, kind: str | None) -> None:
+        self.events += events
+        self.received_bytes += size
+        self.last_event = kind
 
     def fail(self, error: ProxyError) -> bytes | None:
         """
@@ -310,7 +304,7 @@ class Turn:
         Returns:
             The error frame; None if the turn has ended already.
         """
-        if self.state in ENDED:
+        if self.over:
             return None
         self.state = TRANSITIONS[self.state, Signal.BREAK]
         if isinstance(error, ClosedEarly):

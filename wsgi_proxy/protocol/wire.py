@@ -8,6 +8,7 @@ JSON as in :rfc:`8259`, UTF-8, no lone surrogates.
 
 from __future__ import annotations
 
+from codecs import utf_8_decode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,16 +16,19 @@ import msgspec
 from msgspec import Raw
 
 __all__ = [
+    "ABSENT",
     "Fields",
     "Head",
     "ItemHead",
     "Malformed",
     "Raw",
     "add_field",
+    "check_utf8",
     "decode",
     "encode",
     "is_array",
     "item_head",
+    "item_heads",
     "join_object",
     "read_head",
     "remove_field",
@@ -40,19 +44,23 @@ Fields = dict[str, bytes]
 SPLICE_ATTEMPTS = 4
 
 
-class Head(msgspec.Struct):
+# Stands for a field that is not there.
+ABSENT = Raw()
+
+
+class Head(msgspec.Struct, gc=False):
     """What a turn needs to know of an event; everything else in it is skipped over."""
 
     type: str | None = None
     output_index: int | None = None
-    item: Raw = Raw()
-    response: Raw = Raw()
-    error: Raw = Raw()
-    status: Raw = Raw()
-    stream_id: Raw = Raw()
+    item: Raw = ABSENT
+    response: Raw = ABSENT
+    error: Raw = ABSENT
+    status: Raw = ABSENT
+    stream_id: Raw = ABSENT
 
 
-class ItemHead(msgspec.Struct):
+class ItemHead(msgspec.Struct, gc=False):
     """What a transcript needs to know of an item."""
 
     type: str | None = None
@@ -65,6 +73,7 @@ _objects = msgspec.json.Decoder(dict[str, Raw])
 _arrays = msgspec.json.Decoder(list[Raw])
 _heads = msgspec.json.Decoder(Head)
 _item_heads = msgspec.json.Decoder(ItemHead)
+_lists_of_item_heads = msgspec.json.Decoder(list[ItemHead])
 _encoder = msgspec.json.Encoder()
 
 # How deep a value may be nested depends on how deep the stack is already: a second look can fail where the first
@@ -72,8 +81,29 @@ _encoder = msgspec.json.Encoder()
 FAULTS = (UnicodeDecodeError, RecursionError, msgspec.DecodeError)
 
 
+# UTF-8 is checked in such pieces: as one text, bytes may take four times as many for the sake of an emoji.
+PIECE_BYTES = 65536
+
+
 class Malformed(ValueError):
     """Bytes are not the JSON that was expected; the message says what is wrong, in the words of the decoder."""
+
+
+def check_utf8(raw: bytes) -> None:
+    """
+    Look whether bytes are UTF-8, without making a text of them.
+
+    Raises:
+        UnicodeDecodeError: They are not; what it says is what `raw.decode()` would say.
+    """
+    at = 0 if not raw.isascii() else len(raw)
+    view = memoryview(raw)
+    while at < len(raw):
+        end = at + PIECE_BYTES
+        try:
+            at += utf_8_decode(view[at:end], "strict", end >= len(raw))[1]
+        except UnicodeDecodeError as exc:
+            raise UnicodeDecodeError(exc.encoding, raw, at + exc.start, at + exc.end, exc.reason) from None
 
 
 def split_object(raw: bytes) -> Fields:
@@ -90,7 +120,7 @@ def split_object(raw: bytes) -> Fields:
         Malformed: Not UTF-8, not JSON, not an object, or nested too deeply.
     """
     try:
-        raw.isascii() or raw.decode()
+        check_utf8(raw)
         return {key: bytes(value) for key, value in _objects.decode(raw).items()}
     except FAULTS as exc:
         raise Malformed(_words_of(exc)) from exc
@@ -154,6 +184,19 @@ def item_head(raw: bytes) -> ItemHead:
     return ItemHead(**{name: text_of(fields.get(name)) for name in ("type", "role", "id", "call_id")})
 
 
+def item_heads(array: bytes) -> list[ItemHead]:
+    """
+    Read what a transcript needs to know of each item of a JSON array that is known to be one.
+
+    Raises:
+        Malformed: As for `split_array`.
+    """
+    try:
+        return _lists_of_item_heads.decode(array)  # goes over the bytes once, and copies none
+    except FAULTS:
+        return [item_head(item) for item in split_array(array)]
+
+
 def decode(raw: bytes) -> Any:
     """Decode a small value that is known to be JSON; None if it cannot be represented."""
     try:
@@ -178,13 +221,13 @@ def is_array(raw: bytes) -> bool:
     return raw[:1] == b"["
 
 
-def join_object(fields: Mapping[str, bytes | list[bytes]]) -> bytes:
+def join_object(fields: Mapping[str, bytes | list[bytes | memoryview]]) -> bytes:
     """
     Join raw values under their keys to one JSON object; a value may be in pieces.
 
     All bytes are copied once, because a transcript of 64 MiB that is copied more often holds up the event loop.
     """
-    pieces = [b"{"]
+    pieces: list[bytes | memoryview] = [b"{"]
     for key, value in fields.items():
         pieces += (encode(key), b":")
         if isinstance(value, list):

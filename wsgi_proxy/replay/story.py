@@ -6,7 +6,7 @@ import itertools
 from typing import Any, NamedTuple
 
 from ..observe.lines import shown
-from ..protocol.turn import SIGNALS
+from ..protocol.signals import SIGNALS
 from ..protocol.wire import Malformed, decode, read_head
 from .recording import Turn
 

@@ -30,7 +30,9 @@ class Models:
     def target(self, model: str) -> str | None:
         """Return the model that a name stands for, which mostly is itself; None if the name is not among these."""
         found = self._by_alias.get(model)
-        return found or (model if any(pattern.match(model) for pattern in self._patterns) else None)
+        if found or self._all:
+            return found or model
+        return model if any(pattern.match(model) for pattern in self._patterns) else None
 
     def __contains__(self, model: str) -> bool:
         return self.target(model) is not None
@@ -46,6 +48,10 @@ class Models:
     @cached_property
     def _by_alias(self) -> dict[str, str]:
         return dict(self.aliases)
+
+    @cached_property
+    def _all(self) -> bool:
+        return "*" in self.patterns
 
     @cached_property
     def _patterns(self) -> list[re.Pattern[str]]:

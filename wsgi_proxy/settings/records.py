@@ -6,12 +6,14 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import SettingsError
 from .models import EVERY_MODEL, Models
 from .networks import LOOPBACK, Network
 
+LONGEST_NAME = 253  # characters of a host's name in DNS
 NO_UPSTREAM = (
     "No upstream is set. Give one with --upstream http://HOST:PORT/v1, with WSGI_PROXY_UPSTREAM in the environment, "
     "or as [[upstreams]] with name and base_url in wsgi-proxy.toml; --demo starts an embedded one to try the proxy."
@@ -122,6 +124,7 @@ class Settings:
     allowed_origins: tuple[str, ...] | None = None
     forwarded_allow_ips: tuple[Network, ...] = LOOPBACK
     max_message_bytes: int = 64 * 2**20
+    compression: bool = False
     max_event_bytes: int = 64 * 2**20
     known_responses: int = 32
     transcript_bytes: int = 256 * 2**20
@@ -203,6 +206,11 @@ def is_local(bind: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Tell if a host name or an address, IPv6 with or without brackets, means this machine."""
+    # Others say it, so it may be long, and is not remembered then.
+    return _known_loopback(host) if len(host) <= LONGEST_NAME else _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
     host = host.strip("[]").partition("%")[0].lower().removesuffix(".")
     try:
         address = ipaddress.ip_address(host)
@@ -210,3 +218,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+_known_loopback = lru_cache(maxsize=1024)(_is_loopback)

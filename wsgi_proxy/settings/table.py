@@ -213,6 +213,13 @@ SETTINGS = (
         "Servers in front of this one that are believed who the client is, for the log; `*` for all.",
     ),
     Setting("max_message_bytes", SIZE, "64MiB", "bytes", "Longest message of a client; a longer one is answered 413."),
+    Setting(
+        "compression",
+        FLAG,
+        "false",
+        "",
+        "WebSocket messages of clients that offer `permessage-deflate` are compressed; 27 KiB more a session.",
+    ),
     Setting("max_event_bytes", SIZE, "64MiB", "bytes", "Longest event of an upstream; a longer one fails its turn."),
     Setting("known_responses", whole(1), "32", "per session", "Newest response ids that a client can continue from."),
     Setting("transcript_bytes", SIZE, "256MiB", "bytes per session", "Memory for the transcripts of these responses."),

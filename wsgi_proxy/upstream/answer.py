@@ -1,105 +1,204 @@
-"""An HTTP answer as http.client reads it, but for what it lets pass that can do harm."""
+"""
+An HTTP answer: its head, read strictly and with a deadline, and its body, of which each read decodes all that has come.
+
+http.client would read the same, a chunk at a time and through three layers of buffers, which is most of what a turn of
+small events costs; and it lets pass what can do harm.
+"""
 
 from __future__ import annotations
 
 import http.client
-import io
 import re
-import socket
 import time
-from http import HTTPStatus
-from typing import Any
+from collections.abc import Iterable
+from typing import Protocol
 
+from .chunks import Chunks
+
+READ_BYTES = 65536
+MAX_HEAD_BYTES = 2**18
 MAX_LINE_BYTES = 65536
-MAX_TRAILERS = 100
+MAX_HEADERS = 100
 MAX_INTERIM = 1000
-# :rfc:`9112`, section 7.1; http.client takes whatever `int` does, which is signs, underscores and `0x` as well.
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;.*)?\r?\n", re.DOTALL)
+_STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d)[ \t]+(\d{3})(?:[ \t].*)?", re.DOTALL)
+# What does not begin like this is no field; http.client takes it, and all that follows, for the body.
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
 
 
-class BadChunk(http.client.HTTPException):
-    """Where the size of a chunk should be is none."""
+class Source(Protocol):
+    """Where an answer is read from."""
+
+    def limit(self, seconds: float) -> None:
+        """Have each wait take so long at most."""
+
+    def receive(self, size: int, /) -> bytes:
+        """Wait for something and return it; nothing if the other side has left. Others run meanwhile in any case."""
 
 
-class Answer(http.client.HTTPResponse):
+class Answer:
     """
-    What is read differently:
-
-    * Interim answers are passed over, all of them and not only 100. Or they would be taken for the answer, and the
-      answer for that to the next request on this connection, which may be somebody else's.
-    * Status line and headers have a deadline; otherwise each byte has one of its own.
-    * The size of a chunk is a hexadecimal number and nothing else.
-    * Interim answers and trailers come to an end.
+    The answer to one request.
 
     Args:
-        sock: Where it is read from; its timeout holds for each read.
-        deadline: When the headers must have come, by the monotonic clock.
+        source: Where it is read from.
+        deadline: When the whole head must have come, by the monotonic clock.
+        has_body: Whether a body may follow, which is not so for HEAD.
+
+    Attributes:
+        status: 200 to 999.
+        headers: Names in lower case, values as latin-1 text; those of a name that is there several times, joined.
+        complete: Nothing of the body is still to come.
+
+    Raises:
+        TimeoutError: The head did not come in time.
+        OSError: The connection broke.
+        http.client.HTTPException: What came is no HTTP.
     """
 
-    def __init__(self, sock: socket.socket, deadline: float, **options: Any) -> None:
-        super().__init__(sock, **options)
-        self._interim = 0
-        self._source = _Source(self.fp.detach(), sock, deadline)
-        self.fp = io.BufferedReader(self._source)
+    __slots__ = ("_chunks", "_left", "_rest", "_source", "_stays", "complete", "headers", "status")
 
-    def begin(self) -> None:
-        """Read status line and headers."""
-        super().begin()
-        self._source.deadline = None
+    def __init__(self, source: Source, deadline: float, *, has_body: bool = True) -> None:
+        self._source = source
+        self._rest = b""  # read, but not looked at
+        self._chunks: Chunks | None = None
+        self._left: int | None = None  # bytes of the body that are still to come; None if that is not known
+        self.complete = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._stays = False
+        self._begin(deadline, has_body=has_body)
 
-    def _read_status(self) -> tuple[str, int, str]:
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        if status == HTTPStatus.SWITCHING_PROTOCOLS:
-            raise http.client.BadStatusLine("an upgrade that was not asked for")
-        if status >= 200:
-            return version, status, reason
-        self._interim += 1
-        if self._interim > MAX_INTERIM:
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow on the connection."""
+        return self.complete and self._stays and not self._rest
+
+    def read_some(self) -> bytes:
+        """
+        Return more of the body, nothing at its end.
+
+        Raises:
+            TimeoutError: Nothing came for as long as the source's limit.
+            OSError: The connection broke.
+            http.client.IncompleteRead: The other side left in the middle.
+            http.client.HTTPException: What came is not framed as it should be.
+        """
+        chunks = self._chunks
+        if chunks and chunks.fault:
+            raise chunks.fault
+        while not self.complete:
+            data, self._rest = self._rest or self._source.receive(READ_BYTES), b""
+            if not data:
+                self._see_end()
+                return b""
+            if chunks:
+                body = chunks.feed(data)
+                if chunks.ended:
+                    self.complete, self._rest = True, chunks.rest
+            else:
+                body = self._of_known_length(data)
+            if body:
+                return body
+        return b""
+
+    def _of_known_length(self, data: bytes) -> bytes:
+        if self._left is None:
+            return data
+        body, self._rest = data[: self._left], data[self._left :]
+        self._left -= len(body)
+        self.complete = not self._left
+        return body
+
+    def _see_end(self) -> None:
+        if self._chunks or self._left:
+            raise http.client.IncompleteRead(b"")
+        self.complete, self._stays = True, False
+
+    def _begin(self, deadline: float, *, has_body: bool) -> None:
+        for _ in range(MAX_INTERIM + 1):
+            version, status, lines = self._read_head(deadline)
+            if status == 101:
+                raise http.client.BadStatusLine("an upgrade that was not asked for")
+            if status >= 200:
+                break
+            # An interim answer. Or it would be taken for the answer, and the answer for that to the next request on
+            # this connection, which may be somebody else's.
+        else:
             raise http.client.BadStatusLine(f"more than {MAX_INTERIM} interim answers")
-        return version, HTTPStatus.CONTINUE, reason  # which http.client passes over
+        self.status, self.headers = status, _fields(lines)
+        self._expect_body(version, none=not has_body or status in (204, 304))
 
-    def _read_next_chunk_size(self) -> int:
-        line = self.fp.readline(MAX_LINE_BYTES)
-        found = _CHUNK_SIZE.fullmatch(line)
-        if found:
-            return int(found[1], 16)
-        raise BadChunk if line.endswith(b"\n") or len(line) == MAX_LINE_BYTES else http.client.IncompleteRead(b"")
+    def _expect_body(self, version: int, *, none: bool) -> None:
+        """Find out how the body is framed, and whether the connection stays (:rfc:`9112`, sections 6.3 and 9.3)."""
+        headers = self.headers
+        options = headers.get("connection", "").lower()
+        # Old servers say that they keep it in one of these.
+        stays = "close" not in options if version == 11 else "keep-alive" in options or "keep-alive" in headers
+        if none:
+            self._left = 0
+        elif headers.get("transfer-encoding", "").lower() == "chunked":
+            self._chunks = Chunks()
+        else:
+            length, *others = {length.strip() for length in headers.get("content-length", "").split(",")}
+            if others:
+                raise http.client.HTTPException("two lengths of one body")
+            self._left = int(length) if length.isascii() and length.isdigit() else None
+        self.complete = self._left == 0
+        self._stays = stays and (self._chunks is not None or self._left is not None)
 
-    def _read_and_discard_trailer(self) -> None:
-        for _ in range(MAX_TRAILERS):
-            if self.fp.readline(MAX_LINE_BYTES) in (b"\r\n", b"\n", b""):
-                return
-        raise http.client.HTTPException(f"more than {MAX_TRAILERS} trailers")
-
-
-class _Source(io.RawIOBase):
-    """
-    What an answer is read from.
-
-    Args:
-        raw: The socket's own reader.
-        sock: The socket.
-        deadline: For all that is read, by the monotonic clock; None for none.
-    """
-
-    def __init__(self, raw: Any, sock: socket.socket, deadline: float | None) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._timeout = sock.gettimeout()
-        self.deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self.deadline is not None:
-            left = self.deadline - time.monotonic()
+    def _read_head(self, deadline: float) -> tuple[int, int, list[bytes]]:
+        """Read one head; return the version, the status, and the lines of the fields."""
+        head, looked_at = self._rest, 0
+        while (found := _HEAD_END.search(head, max(looked_at - 3, 0))) is None:
+            if len(head) > MAX_HEAD_BYTES:
+                raise http.client.LineTooLong("head")
+            left = deadline - time.monotonic()
             if left <= 0:  # a socket that always has something to read never times out
                 raise TimeoutError
-            self._sock.settimeout(left if self._timeout is None else min(left, self._timeout))
-        count: int | None = self._raw.readinto(buffer)
-        return count
+            self._source.limit(left)
+            data = self._source.receive(READ_BYTES)
+            if not data:
+                if head:
+                    raise http.client.IncompleteRead(b"") if b"\n" in head else http.client.BadStatusLine(repr(head))
+                raise http.client.RemoteDisconnected("the connection was closed without an answer")
+            looked_at = len(head)
+            head += data
+            if not _BEGINNING.match(head):
+                raise http.client.BadStatusLine(repr(head[:100]))
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        self._rest = head[found.end() :]
+        first, *lines = head[: found.start()].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if max(map(len, lines), default=0) > MAX_LINE_BYTES or len(first) > MAX_LINE_BYTES:
+            raise http.client.LineTooLong("header line")
+        if len(lines) > MAX_HEADERS:
+            raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
+        status_line = _STATUS_LINE.fullmatch(first)
+        if status_line is None or status_line[1] != b"1" or int(status_line[3]) < 100:
+            raise http.client.BadStatusLine(repr(first[:100]))
+        return 10 if status_line[2] == b"0" else 11, int(status_line[3]), lines
 
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_BEGINNING = re.compile(rb"(?:H(?:T(?:T(?:P(?:/|$)|$)|$)|$)|$)")
+
+
+def _fields(lines: Iterable[bytes]) -> dict[str, str]:
+    """Return the fields of a head; what is none is passed over."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
+            if name:
+                fields[name] = f"{fields[name]} {line.strip(WHITE_SPACE).decode('latin-1')}".strip()
+            continue
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            name = ""
+            continue
+        name, value = field[1].decode("ascii").lower(), field[2].rstrip(WHITE_SPACE).decode("latin-1")
+        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+    return fields
+
+
+WHITE_SPACE = b" \t"

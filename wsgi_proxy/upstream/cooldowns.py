@@ -73,6 +73,11 @@ class Cooldowns:
         }
         self._rests: dict[Scope, Rest] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self._rests)
+
     def start(self, scope: Scope, failure: Failure, *, begun: float, now: float) -> float:
         """
         Begin a rest, unless one runs; only what the upstream itself says changes one that does.

@@ -25,7 +25,8 @@ from ..protocol.failure import (
 )
 from ..protocol.messages import create_message
 from ..protocol.passage import Passage
-from ..protocol.turn import Turn, not_found
+from ..protocol.signals import not_found
+from ..protocol.turn import Turn
 from ..protocol.wire import (
     Fields,
     Malformed,
@@ -41,7 +42,8 @@ from .failover import (
     Work,
 )
 from .headers import authorization, without_secrets
-from .http import EventStream, Reply
+from .http import Reply
+from .stream import EventStream
 from .upstreams import Upstreams
 from .websocket import (
     Events,
@@ -319,13 +321,8 @@ class Executor:
             for payloads in events:
                 came_at = time.monotonic()
                 frames = work.receive_all(payloads)
-                if work.gave_up is not None:  # in the last of them
-                    work.gave_up, frames[-1] = (
-                        self._without_secrets(told, attempts.credential) for told in (work.gave_up, frames[-1])
-                    )
-                elif work.over:
-                    # Before the last frame: a client that is quick may continue from it while the rest is read.
-                    self._succeeded(work, attempts, work.response_id)
+                if work.over:
+                    self._pass_end(work, attempts, frames)
                 if frames:
                     opening.pass_on(frames)
                 trace.passed(work, payloads, frames, came_at)
@@ -335,8 +332,17 @@ class Executor:
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
                     events.drain()
                     return
-                time.sleep(0)  # or an upstream that never pauses has the worker for itself
         raise ClosedEarly("the upstream ended the stream")
+
+    def _pass_end(self, work: Turn | Passage, attempts: Attempts, frames: list[bytes]) -> None:
+        """Do what has to be done before the last frame goes."""
+        if work.gave_up is not None:  # in the last of them
+            work.gave_up, frames[-1] = (
+                self._without_secrets(told, attempts.credential) for told in (work.gave_up, frames[-1])
+            )
+        else:
+            # A client that is quick may continue from it while the rest is read.
+            self._succeeded(work, attempts, work.response_id)
 
     def _socket_for(self, credential: Credential) -> UpstreamSocket | None:
         socket = self._sockets.get(credential.name)

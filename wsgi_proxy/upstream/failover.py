@@ -79,9 +79,13 @@ class Opening:
         self._hold_seconds = hold_seconds
         self._held: list[bytes] = []
         self._alarm: Alarm | None = None
+        self._open = False
 
     def pass_on(self, frames: list[bytes]) -> None:
         """Take the frames of one chunk."""
+        if self._open:
+            self._deliver(frames)
+            return
         self._held += frames
         if self._hold_seconds is None or self._work.opened:
             self.release()
@@ -94,7 +98,7 @@ class Opening:
         self._hold_seconds = None
         frames, self._held = self._held, []
         if frames:
-            self.delivered = True
+            self.delivered = self._open = True
             self._deliver(frames)
 
     def _release_late(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import urllib3.exceptions
 
 from ..errors import ConnectTimedOut, TimedOut
-from .answer import BadChunk
+from .chunks import BadChunk
 
 # The most telling cause comes first.
 WORDS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (

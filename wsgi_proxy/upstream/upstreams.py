@@ -7,6 +7,7 @@ import time
 from ..settings import Settings
 from .credentials import Credential, Credentials
 from .http import HTTPUpstream
+from .readiness import Blocking, MakeReadiness
 from .websocket import WebSocketUpstream
 
 
@@ -16,15 +17,18 @@ class Upstreams:
 
     Args:
         settings: With at least one upstream.
+        make_readiness: Makes what waits for the socket of an HTTP connection.
 
     Attributes:
         credentials: Who can take a turn.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, make_readiness: MakeReadiness = Blocking) -> None:
         self.settings = settings
         self.credentials = Credentials(settings, time.monotonic)
-        self._http = {upstream.name: HTTPUpstream(upstream, settings) for upstream in settings.upstreams}
+        self._http = {
+            upstream.name: HTTPUpstream(upstream, settings, make_readiness) for upstream in settings.upstreams
+        }
         self._websocket = {
             found.name: WebSocketUpstream(found.name, found.upstream, found.key, settings)
             for found in self.credentials.all

@@ -295,6 +295,7 @@ class Events:
         payloads = self._first
         while payloads:
             yield payloads
+            time.sleep(0)  # or an upstream that never pauses has the worker for itself
             payloads = self._next()
         raise self._connection.fault()
 

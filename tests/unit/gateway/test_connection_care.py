@@ -45,12 +45,13 @@ class FakeSocket:
 
     def setsockopt(self, *option: int) -> None: ...
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         if self.stuck:
             self.stuck.wait()
             raise OSError("shut")
         self.clock.now += self.takes_seconds
         self.sent.append(data)
+        return len(data)
 
     def shutdown(self, how: int) -> None:
         assert socket.SHUT_RDWR == how

@@ -12,7 +12,10 @@ from websockets.frames import CloseCode
 from wsgi_proxy.gateway.care import Times
 from wsgi_proxy.gateway.memory import Memory
 from wsgi_proxy.gateway.relay import LIMIT_REACHED, Relay
+from wsgi_proxy.gateway.sharing import LARGE_BYTES
 from wsgi_proxy.observe.session_trace import SessionTrace
+from wsgi_proxy.protocol.dialect import V2
+from wsgi_proxy.protocol.turn import Turn
 
 NEVER = Times(ping_interval=0.0, keepalive_interval=0.0, max_age=0.0, idle_timeout=0.0)
 LEAVES = ["error", CloseCode.NORMAL_CLOSURE]
@@ -23,7 +26,8 @@ class FakeConnection:
 
     def __init__(self) -> None:
         self.sent_at = 1000.0
-        self.incoming_bytes = 0
+        self.incoming_bytes = self.received_bytes = self.sent_bytes = self.sent_frames = 0
+        self.outcome = ""
         self.said: list[Any] = []
 
     def tend(self, now: float) -> None: ...
@@ -88,3 +92,18 @@ def test_an_old_connection_ends_with_its_turn(monkeypatch: pytest.MonkeyPatch) -
     relay._running = 0
     relay._say_farewell()
     assert LEAVES == connection.said
+
+
+@pytest.mark.parametrize(("size", "steps"), [(LARGE_BYTES - 1, ["executed"]), (LARGE_BYTES, ["way", "executed"])])
+def test_others_go_ahead_between_a_large_message_and_its_request(
+    monkeypatch: pytest.MonkeyPatch, size: int, steps: list[str]
+) -> None:
+    """Reading it has taken a while already; a small one is not held up."""
+    relay, _ = relay_of(monkeypatch, NEVER)
+    taken: list[str] = []
+    monkeypatch.setattr("wsgi_proxy.gateway.relay.make_way", lambda: taken.append("way"))
+    monkeypatch.setattr(relay, "_execute", lambda turn, trace: taken.append("executed"))
+    relay._running = 1
+    delta = b"[%b]" % (b"1" * (size - 2))
+    relay._carry_out(Turn(lane=None, dialect=V2, model="m", fields={}, delta=delta, transcript=None))
+    assert (size, steps, 0) == (len(delta), taken, relay._running)

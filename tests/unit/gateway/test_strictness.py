@@ -117,8 +117,11 @@ LENIENT = {
 }
 
 
-def head(request_line: bytes, fields: bytes) -> bytes:
-    return read_head(request_line, io.BytesIO(fields + b"\r\nGET /smuggled"))
+def head(request_line: bytes, fields: bytes) -> list[tuple[bytes, bytes]]:
+    reader = io.BytesIO(fields + b"\r\nGET /smuggled")
+    found = read_head(request_line, reader)
+    assert b"GET /smuggled" == reader.read()
+    return found
 
 
 def h11_accepts(raw: bytes) -> bool:
@@ -133,7 +136,8 @@ def h11_accepts(raw: bytes) -> bool:
 @pytest.mark.parametrize(("request_line", "fields"), GOOD.values(), ids=GOOD)
 def test_a_clear_head_is_read_to_its_end(request_line: bytes, fields: bytes) -> None:
     """And no byte further."""
-    assert fields + b"\r\n" == head(request_line, fields)
+    lines = [line.partition(b":") for line in fields.split(b"\r\n")[:-1]]
+    assert [(name, value.strip(b" \t")) for name, _, value in lines] == head(request_line, fields)
     assert h11_accepts(request_line + fields + b"\r\n")
 
 
@@ -236,4 +240,5 @@ def test_long_rows_of_blanks_take_no_time(end: bytes) -> None:
         with pytest.raises(ValueError, match="no header field"):
             read_head(b"GET / HTTP/1.1\r\n", io.BytesIO(head))
     else:
-        assert head == read_head(b"GET / HTTP/1.1\r\n", io.BytesIO(head))
+        fields = read_head(b"GET / HTTP/1.1\r\n", io.BytesIO(head))
+        assert [(b"Host", b"x")] + [(b"X", line[3:-2])] * 50 == fields

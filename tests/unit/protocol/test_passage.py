@@ -11,8 +11,8 @@ from wsgi_proxy.errors import (
     TimedOut,
 )
 from wsgi_proxy.protocol.passage import Passage
+from wsgi_proxy.protocol.signals import OPENING, SIGNALS, Signal
 from wsgi_proxy.protocol.sse import Decoder, server_sent
-from wsgi_proxy.protocol.turn import OPENING, SIGNALS, Signal
 
 from .sessions import decoded_error
 

@@ -18,7 +18,8 @@ from wsgi_proxy.protocol.dialect import (
 from wsgi_proxy.protocol.messages import APPEND, CREATE
 from wsgi_proxy.protocol.rules import RULES, Holder, Rule
 from wsgi_proxy.protocol.session import Answer, Limits, Session
-from wsgi_proxy.protocol.turn import State, Turn
+from wsgi_proxy.protocol.signals import State
+from wsgi_proxy.protocol.turn import Turn
 from wsgi_proxy.protocol.wire import Malformed, read_head
 
 from .sessions import (
@@ -772,3 +773,20 @@ def test_a_transcript_is_copied_once_for_a_request() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 8 * 2**20 < len(request) < peak < 1.2 * len(request)
+
+
+def test_a_long_message_is_held_once_and_its_request_once() -> None:
+    """Whoever reads it makes one copy, which is delta and transcript at the same time."""
+    session = new_session()
+    raw = message(model="m", input=[user("x" * 2**23)])
+    tracemalloc.start()
+    try:
+        turn = turn_of(session, raw)
+        read, reading = tracemalloc.get_traced_memory()
+        request = turn.request_for("main", None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(raw) * 0.9 < read <= reading < 1.1 * len(raw)
+    assert turn.transcript.array() in request
+    assert peak < 2.1 * len(raw)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from wsgi_proxy.protocol import transcript as module
 from wsgi_proxy.protocol.transcript import (
     EMPTY,
+    LONG_BYTES,
     Known,
     KnownResponses,
     Ledger,
@@ -57,6 +59,24 @@ def test_a_conversation_may_have_any_number_of_turns() -> None:
 def test_inside(array: bytes, expected: bytes) -> None:
     """An array without brackets and outer white space."""
     assert expected == inside(array)
+
+
+@pytest.mark.parametrize(
+    ("array", "copied"),
+    [(b"[%b]", False), (b"[ %b]", True), (b"[%b\n]", True), (b" [%b]", True), (b"[%b] ", True), (b"[%b,[ 1 ]]", False)],
+)
+def test_long_items_are_not_copied(array: bytes, copied: bool) -> None:
+    """Unless there is white space around them; either way they are the same, for whatever is done with them."""
+    long = b'"%b"' % (b"x" * LONG_BYTES)
+    whole = array % long
+    items = whole.strip()[1:-1].strip()
+    node = EMPTY.extended(whole)
+    assert (items, copied) == (bytes(node.items), isinstance(node.items, bytes))
+    assert len(items) == node.total_bytes
+    assert b"[" + items + b",2]" == node.extended(b"[2]").array()
+    assert b"[1," + items + b"]" == EMPTY.extended(b"[1]", whole).array()
+    assert items == node.own_array().strip()[1:-1].strip()
+    assert copied or node.own_array() is whole
 
 
 @pytest.mark.parametrize(
@@ -139,12 +159,53 @@ def test_a_new_input_is_not_compared_with_itself() -> None:
     assert twice == without_resent(EMPTY, twice)
 
 
+def test_a_stored_item_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many turns resend something; only where that was found before is it compared again."""
+    looked: list[bytes] = []
+    split: list[bytes] = []
+    for name, calls in (("item_heads", looked), ("split_array", split)):
+        function = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda array, calls=calls, function=function: calls.append(array) or function(array)
+        )
+    stored = EMPTY
+    for number in range(4):
+        stored = stored.extended(b'[{"id":"i%d","call_id":"c%d"}]' % (number, number)).extended(b'[{"n":%d}]' % number)
+        new = b'[{"id":"new","call_id":"c"}]'
+        assert new == without_resent(stored, new)
+    own = [node.own_array() for node in stored.nodes() if node.items]
+    assert sorted(own) == sorted(array for array in looked if array != new)
+    assert [] == split
+    looked.clear()
+    again = b'[{"id":"i1","call_id":"c1"},7]'
+    assert b"[7]" == without_resent(stored, again)
+    assert ([again], [b'[{"id":"i1","call_id":"c1"}]']) == (looked, sorted(split, key=len)[:1])
+    assert 2 == len(split)
+
+
+def test_nothing_is_looked_at_where_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first message of a conversation may be all of it."""
+    monkeypatch.setattr(module, "item_heads", None)
+    array = b"[" + CALL + b"]"
+    assert array is without_resent(EMPTY, array)
+
+
 @pytest.mark.parametrize("answer", [b'{"type":"compaction","id":"c"}', b'{"type":"compaction_summary"}'])
 def test_a_compaction_removes_the_triggers_that_it_answers(answer: bytes) -> None:
     """All of them, and nothing else."""
     asked = EMPTY.extended(b'[1,{"type":"compaction_trigger"}]').extended(b'[2 , {"type":"compaction_trigger"}]')
     assert b"[1,2]" == after_compaction(asked, [b"{}", answer]).array()
     assert b'[1,{"type":"compaction_trigger"},2 , {"type":"compaction_trigger"}]' == asked.array()
+
+
+def test_what_came_before_the_first_trigger_is_shared() -> None:
+    """It is not held twice, though the responses before can still be continued."""
+    before = EMPTY.extended(b"[1]").extended(b"[2]")
+    asked = before.extended(b'[{"type":"compaction_trigger"},3]').extended(b"[4]")
+    kept = after_compaction(asked, [b'{"type":"compaction"}'])
+    assert b"[1,2,3,4]" == kept.array()
+    assert before in kept.nodes()
+    assert 4 == kept.total_bytes
 
 
 def test_without_a_compaction_or_a_trigger_nothing_changes() -> None:

@@ -1,11 +1,46 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import pytest
 
 from wsgi_proxy.protocol import wire
 from wsgi_proxy.protocol.wire import Malformed, Raw
 
 DEEP = 100_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, wire.PIECE_BYTES - 1, wire.PIECE_BYTES, 3 * wire.PIECE_BYTES + 1])
+@pytest.mark.parametrize(
+    "end",
+    [b"", "é".encode(), "\N{GRINNING FACE}".encode(), b"\xff", b"\xc3", b"\xf0\x9f\x98", b"\xf0\x9fx", b"\xed\xa0\x80"],
+)
+@pytest.mark.parametrize("start", [b"", b"\xe6", "é".encode()])
+def test_utf8_is_checked_as_python_decodes_it(start: bytes, size: int, end: bytes) -> None:
+    """Wherever a character or a fault stands, and what is said of it is the same."""
+    raw = start + b"x" * size + end + b"x" * size + end
+    assert fault(raw.decode, raw) == fault(wire.check_utf8, raw)
+
+
+def fault(function: Callable[..., object], raw: bytes) -> tuple[object, ...] | None:
+    try:
+        function(*[raw] if function is wire.check_utf8 else [])
+    except UnicodeDecodeError as exc:
+        return exc.encoding, exc.object, exc.start, exc.end, exc.reason
+    return None
+
+
+def test_checking_utf8_takes_no_memory() -> None:
+    """As a text, these bytes would take four times as many."""
+    raw = b"x" * 2**22 + "\N{GRINNING FACE}".encode()
+    tracemalloc.start()
+    try:
+        wire.check_utf8(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.2 * len(raw)
 
 
 def test_split_object_keeps_every_value_as_it_was_written() -> None:
@@ -163,6 +198,27 @@ def test_item_head_never_fails(raw: bytes, expected: tuple[str | None, ...]) -> 
     """Items are opaque: whatever one is, it has a head, if an empty one."""
     head = wire.item_head(raw)
     assert expected == (head.type, head.role, head.id, head.call_id)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [b'{"type":"message","id":"i"}', b'{"call_id" : "c","x":[{}]}'],
+        [b'{"id":5,"type":"t"}', b"null", b'"text"', b'{"type":"message"}', b"[]", b'{"id":"i"}'],
+        [b'{"type":"a","type":"b","id":"\\u00e9"}', b'{"id":null,"role":{}}'],
+    ],
+)
+def test_item_heads_are_those_of_each_item(items: list[bytes]) -> None:
+    """In one pass where all items are as they should be, and also where some are not."""
+    assert list(map(wire.item_head, items)) == wire.item_heads(b"[" + b" , ".join(items) + b"]")
+
+
+@pytest.mark.parametrize("raw", [b"{}", b"", b"[1", b"[" + b"[" * DEEP + b"]" * DEEP + b"]"])
+def test_item_heads_refuses_what_is_no_array(raw: bytes) -> None:
+    """The same error as for `split_array`."""
+    with pytest.raises(Malformed):
+        wire.item_heads(raw)
 
 
 @pytest.mark.parametrize(

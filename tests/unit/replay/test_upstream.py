@@ -23,7 +23,7 @@ from wsgi_proxy.replay.upstream import (
 from wsgi_proxy.replay.wires import headers_of as client_headers
 from wsgi_proxy.replay.wires import http_url
 from wsgi_proxy.upstream import faults
-from wsgi_proxy.upstream.answer import BadChunk
+from wsgi_proxy.upstream.chunks import BadChunk
 
 from .timelines import Timeline, completed, created, delta
 

@@ -1,43 +1,40 @@
 from __future__ import annotations
 
 import http.client
-import io
 import time
 
 import pytest
 
-from wsgi_proxy.upstream.answer import (
-    MAX_INTERIM,
-    MAX_TRAILERS,
-    Answer,
-    BadChunk,
-)
+from wsgi_proxy.upstream.answer import MAX_HEADERS, MAX_INTERIM, Answer
+from wsgi_proxy.upstream.chunks import MAX_TRAILERS, BadChunk
 
 HOUR = 3600.0
 OK = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 class Wire:
-    """A socket on which some bytes have come."""
+    """A source on which some bytes come, in pieces, and then the end."""
 
-    def __init__(self, received: bytes) -> None:
+    def __init__(self, received: bytes, piece: int = 2**20) -> None:
         self._received = received
-        self.timeout: float | None = 60.0
+        self._piece = piece
+        self.limits: list[float] = []
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(io.BytesIO(self._received))
+    def limit(self, seconds: float) -> None:
+        self.limits.append(seconds)
 
-    def gettimeout(self) -> float | None:
-        return self.timeout
+    def receive(self, size: int, /) -> bytes:
+        size = min(size, self._piece)
+        data, self._received = self._received[:size], self._received[size:]
+        return data
 
-    def settimeout(self, seconds: float | None) -> None:
-        self.timeout = seconds
+
+def answer(received: bytes, seconds: float = HOUR, *, piece: int = 2**20, has_body: bool = True) -> Answer:
+    return Answer(Wire(received, piece), time.monotonic() + seconds, has_body=has_body)
 
 
-def answer(received: bytes, seconds: float = HOUR) -> Answer:
-    found = Answer(Wire(received), time.monotonic() + seconds, method="POST")  # type: ignore[arg-type]
-    found.begin()
-    return found
+def body_of(found: Answer) -> bytes:
+    return b"".join(iter(found.read_some, b""))
 
 
 @pytest.mark.parametrize("status", [100, 102, 103, 199])
@@ -45,7 +42,7 @@ def answer(received: bytes, seconds: float = HOUR) -> Answer:
 def test_interim_answers_are_passed_over(status: int, times: int) -> None:
     """With their headers, so that what is taken for the answer is the answer."""
     found = answer(b"HTTP/1.1 %d Wait\r\nx-interim: 1\r\n\r\n" % status * times + OK + b"2\r\nhi\r\n0\r\n\r\n")
-    assert (200, None, b"hi") == (found.status, found.getheader("x-interim"), found.read())
+    assert (200, None, b"hi") == (found.status, found.headers.get("x-interim"), body_of(found))
 
 
 def test_interim_answers_come_to_an_end() -> None:
@@ -60,48 +57,151 @@ def test_an_upgrade_that_was_not_asked_for_is_none() -> None:
         answer(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 99 OK\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 two OK\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx: y",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: yyyyyyyyyyyyyyyyyyyyy\r\n" * 100_000,
+    ],
+)
+def test_what_is_no_head_is_an_error(head: bytes) -> None:
+    """In whatever pieces it comes."""
+    for piece in (2**20, 7):
+        with pytest.raises(http.client.HTTPException):
+            answer(head, piece=piece)
+
+
+@pytest.mark.parametrize("piece", [1, 3, 2**20])
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        (b"Content-Type: text/event-stream", "content-type", "text/event-stream"),
+        (b"x-ID:\t1 2 \t", "x-id", "1 2"),
+        (b"x-id:", "x-id", ""),
+        (b"x-id: \xe4", "x-id", "\xe4"),
+        (b"x-id: a\r\nX-ID: b", "x-id", "a, b"),
+        (b"x-id: a\r\n  b", "x-id", "a b"),
+        (b"x-id : a", "x-id", None),
+        (b"no field\r\nx-id: a", "x-id", "a"),
+        (b" folded: first\r\nx-id: a", "x-id", "a"),
+    ],
+)
+def test_headers_have_names_in_lower_case(piece: int, line: bytes, name: str, value: str | None) -> None:
+    """What is no field is passed over, as most clients do."""
+    found = answer(b"HTTP/1.1 200 OK\r\n" + line + b"\r\ncontent-length: 0\r\n\r\n", piece=piece)
+    assert (value, "0") == (found.headers.get(name), found.headers["content-length"])
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 5, 2**20])
 @pytest.mark.parametrize("size", ["2", "02", "2 ", "2;name=value", "2 ; name", "2;\x80", "0000000000000002"])
-def test_the_size_of_a_chunk_may_have_extensions(size: str) -> None:
+def test_the_size_of_a_chunk_may_have_extensions(size: str, piece: int) -> None:
     """They are passed over, as leading zeros are."""
-    assert b"hi" == answer(OK + size.encode("latin-1") + b"\r\nhi\r\n0\r\n\r\n").read()
+    found = answer(OK + size.encode("latin-1") + b"\r\nhi\r\n1\r\n!\r\n0\r\n\r\n", piece=piece)
+    assert (b"hi!", True) == (body_of(found), found.reusable)
 
 
 @pytest.mark.parametrize("size", ["", "-2", "+2", "0x2", "0_2", " 2", "two", ";", "2 2", "0" * 17, "2" * 100_000])
 def test_the_size_of_a_chunk_is_a_hexadecimal_number(size: str) -> None:
     """Of a negative one all that follows would be taken for data."""
-    found = answer(OK + size.encode() + b"\r\nhi\r\n0\r\n\r\n")
+    for piece in (2**20, 1000):
+        found = answer(OK + size.encode() + b"\r\nhi\r\n0\r\n\r\n", piece=piece)
+        with pytest.raises(BadChunk):
+            found.read_some()
+
+
+@pytest.mark.parametrize("piece", [1, 2**20])
+@pytest.mark.parametrize("end", [b"xx", b"\rx", b"\n\n"])
+def test_a_chunk_is_as_long_as_it_says(end: bytes, piece: int) -> None:
+    """What came before the fault is returned first, so that it does not matter in which pieces it comes."""
+    found = answer(OK + b"2\r\nhi\r\n2\r\nho" + end + b"0\r\n\r\n", piece=piece)
+    seen = b""
     with pytest.raises(BadChunk):
-        found.read1()
+        while part := found.read_some():
+            seen += part
+    assert seen.startswith(b"hi")
+    assert not found.reusable
 
 
-@pytest.mark.parametrize("rest", [b"", b"2", b"2;name", b"2\r\nh"])
+@pytest.mark.parametrize(
+    "rest", [b"", b"2", b"2;name", b"2\r\nh", b"2\r\nhi", b"2\r\nhi\r", b"0", b"0\r\n", b"0\r\nx: y"]
+)
 def test_a_body_that_ends_inside_a_chunk_is_cut_off(rest: bytes) -> None:
     """Its size is not wrong, it is not there."""
     found = answer(OK + b"1\r\nx\r\n" + rest)
+    assert b"x" == found.read_some()[:1]
     with pytest.raises(http.client.IncompleteRead):
-        found.read()
+        body_of(found)
 
 
 @pytest.mark.parametrize("trailers", [0, 1, MAX_TRAILERS - 1])
-def test_trailers_are_passed_over(trailers: int) -> None:
+@pytest.mark.parametrize("piece", [1, 2**20])
+def test_trailers_are_passed_over(trailers: int, piece: int) -> None:
     """Up to the blank line."""
-    assert b"hi" == answer(OK + b"2\r\nhi\r\n0\r\n" + b"x: y\r\n" * trailers + b"\r\n").read()
+    found = answer(OK + b"2\r\nhi\r\n0\r\n" + b"x: y\r\n" * trailers + b"\r\n", piece=piece)
+    assert (b"hi", True) == (body_of(found), found.reusable)
 
 
 def test_trailers_come_to_an_end() -> None:
     """As interim answers do."""
+    found = answer(OK + b"2\r\nhi\r\n0\r\n" + b"x: y\r\n" * MAX_TRAILERS + b"\r\n")
+    assert b"hi" == found.read_some()
     with pytest.raises(http.client.HTTPException, match="more than 100 trailers"):
-        answer(OK + b"2\r\nhi\r\n0\r\n" + b"x: y\r\n" * MAX_TRAILERS + b"\r\n").read()
+        found.read_some()
 
 
-@pytest.mark.parametrize(("timeout", "seconds"), [(60.0, 10.0), (None, 10.0), (5.0, 60.0)])
-def test_the_head_of_an_answer_has_a_deadline(timeout: float | None, seconds: float) -> None:
-    """No read waits longer than until then, or than the socket's own timeout."""
-    wire = Wire(OK)
-    wire.timeout = timeout
-    Answer(wire, time.monotonic() + seconds).begin()  # type: ignore[arg-type]
-    assert wire.timeout is not None
-    assert 0 < wire.timeout <= min(seconds, timeout or seconds)
+@pytest.mark.parametrize(
+    ("head", "body", "rest", "reusable"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2", b"hi", b"", True),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2, 2", b"hi", b"", True),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close", b"hi", b"", False),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: x, Close", b"hi", b"", False),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2", b"hi", b"", False),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive", b"hi", b"", True),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2", b"hi", b"HTTP/1.1 200 unasked", False),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -2", b"hi", b"", False),
+        (b"HTTP/1.1 200 OK", b"hi", b"", False),
+        (b"HTTP/1.1 204 OK", b"", b"", True),
+        (b"HTTP/1.1 304 OK\r\ncontent-length: 7", b"", b"", True),
+    ],
+)
+def test_a_body_is_framed_as_the_head_says(head: bytes, body: bytes, rest: bytes, *, reusable: bool) -> None:
+    """And another request may follow only where it is clear that nothing of this answer is left."""
+    for piece in (2**20, 1) if not rest else (2**20,):
+        found = answer(head + b"\r\n\r\n" + body + rest, piece=piece)
+        assert (body, reusable) == (body_of(found), found.reusable)
+
+
+def test_a_body_that_is_shorter_than_it_says_is_cut_off() -> None:
+    """It is not the end."""
+    found = answer(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nhi")
+    assert b"hi" == found.read_some()
+    with pytest.raises(http.client.IncompleteRead):
+        found.read_some()
+
+
+def test_an_answer_to_head_has_no_body() -> None:
+    """Whatever length it tells."""
+    assert answer(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", has_body=False).reusable
+
+
+def test_the_head_of_an_answer_has_a_deadline() -> None:
+    """No read waits longer than until then."""
+    wire = Wire(OK, piece=10)
+    Answer(wire, time.monotonic() + 10.0)
+    assert len(wire.limits) > 1
+    assert all(0 < limit <= 10.0 for limit in wire.limits)
+    assert sorted(wire.limits, reverse=True) == wire.limits
 
 
 def test_what_comes_after_the_deadline_comes_too_late() -> None:
@@ -111,9 +211,8 @@ def test_what_comes_after_the_deadline_comes_too_late() -> None:
 
 
 def test_the_body_has_no_deadline() -> None:
-    """Its reader sets the socket's timeout as it sees fit."""
-    wire = Wire(OK + b"2\r\nhi\r\n0\r\n\r\n")
-    found = Answer(wire, time.monotonic() + HOUR)  # type: ignore[arg-type]
-    found.begin()
-    wire.timeout = 7.0
-    assert (b"hi", 7.0) == (found.read(), wire.timeout)
+    """Its reader sets the limit as it sees fit."""
+    wire = Wire(OK + b"2\r\nhi\r\n0\r\n\r\n", piece=len(OK))
+    found = Answer(wire, time.monotonic() + HOUR)
+    before = len(wire.limits)
+    assert (b"hi", before) == (body_of(found), len(wire.limits))

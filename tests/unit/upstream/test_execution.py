@@ -22,9 +22,10 @@ from wsgi_proxy.errors import (
 from wsgi_proxy.observe.turn_trace import TurnTrace
 from wsgi_proxy.protocol.failure import Failure, Fault
 from wsgi_proxy.protocol.passage import Passage
+from wsgi_proxy.protocol.signals import State
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.transcript import Known
-from wsgi_proxy.protocol.turn import State, Turn
+from wsgi_proxy.protocol.turn import Turn
 from wsgi_proxy.settings import (
     KeySettings,
     Models,

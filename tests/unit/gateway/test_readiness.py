@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket
+
+from wsgi_proxy.gateway.readiness import Shared, Watched, readiness
+
+Pair = tuple[socket.socket, socket.socket]
+SHORT, LONG = 0.1, 30.0
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def watched(pair: Pair) -> Iterator[Watched]:
+    found = readiness(pair[0])
+    assert isinstance(found, Watched)
+    yield found
+    found.close()
+
+
+def test_what_has_come_is_returned(watched: Watched, pair: Pair) -> None:
+    """And then what comes while it waits, and the end."""
+    watched.limit(LONG)
+    pair[1].sendall(b"one")
+    assert b"one" == watched.receive(100)
+    gevent.spawn_later(0.01, pair[1].sendall, b"two")
+    assert b"two" == watched.receive(100)
+    gevent.spawn_later(0.01, pair[1].shutdown, socket.SHUT_WR)
+    assert b"" == watched.receive(100)
+
+
+def test_nothing_in_time_is_an_error(watched: Watched) -> None:
+    """Which leaves the socket as it is."""
+    began = time.monotonic()
+    watched.limit(SHORT)
+    with pytest.raises(TimeoutError):
+        watched.receive(100)
+    assert time.monotonic() - began >= SHORT
+
+
+def test_each_wait_has_all_of_the_time(watched: Watched, pair: Pair) -> None:
+    """A timer that runs on looks at the last wait only."""
+    watched.limit(SHORT * 3)
+    for _ in range(8):
+        gevent.spawn_later(SHORT, pair[1].sendall, b"x")
+        assert b"x" == watched.receive(100)
+    with pytest.raises(TimeoutError):
+        watched.receive(100)
+
+
+def test_a_timer_that_ends_between_two_waits_ends_none(watched: Watched, pair: Pair) -> None:
+    """Its greenlet may be waiting for something else."""
+    watched.limit(SHORT)
+    pair[1].sendall(b"x")
+    assert b"x" == watched.receive(100)
+    gevent.sleep(SHORT * 2)
+    pair[1].sendall(b"y")
+    assert b"y" == watched.receive(100)
+    with pytest.raises(TimeoutError):
+        watched.receive(100)
+
+
+def test_nobody_is_disturbed_after_it_is_over(watched: Watched, pair: Pair) -> None:
+    """A connection that is kept has no timer."""
+    watched.limit(SHORT)
+    pair[1].sendall(b"x")
+    assert b"x" == watched.receive(100)
+    watched.rest()
+    gevent.sleep(SHORT * 2)
+    watched.limit(LONG)
+    gevent.spawn_later(0.01, pair[1].sendall, b"y")
+    assert b"y" == watched.receive(100)
+
+
+def test_the_limit_may_become_shorter(watched: Watched, pair: Pair) -> None:
+    """As between the first event and the others."""
+    watched.limit(LONG)
+    pair[1].sendall(b"x")
+    assert b"x" == watched.receive(100)
+    watched.limit(SHORT)
+    with pytest.raises(TimeoutError):
+        watched.receive(100)
+
+
+def test_a_waiting_greenlet_can_be_killed(watched: Watched, pair: Pair) -> None:
+    """And the next one waits as if nothing had been."""
+    watched.limit(LONG)
+    waiting = gevent.spawn(watched.receive, 100)
+    gevent.sleep(0.01)
+    waiting.kill()
+    gevent.spawn_later(0.01, pair[1].sendall, b"x")
+    assert b"x" == watched.receive(100)
+
+
+def test_a_reason_to_wake_up_may_be_none(watched: Watched, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was there can be gone."""
+    watched.limit(LONG)
+    read = watched._raw_recv
+    tries: list[bool] = []
+
+    def gone(size: int) -> bytes:
+        tries.append(True)
+        if len(tries) < 3:
+            raise BlockingIOError
+        return read(size)
+
+    monkeypatch.setattr(watched, "_raw_recv", gone)
+    pair[1].sendall(b"x")
+    assert (b"x", 3) == (watched.receive(100), len(tries))
+
+
+def test_others_run_though_there_is_always_something(watched: Watched, pair: Pair) -> None:
+    """Those, too, for whom something comes on a socket, which no number of short sleeps would let them see."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        other = gevent.spawn(ours.recv, 1)
+        gevent.sleep(0)
+        watched.limit(LONG)
+        pair[1].sendall(b"x" * 100)
+        theirs.sendall(b"y")
+        for _ in range(3):
+            assert b"x" == watched.receive(1)
+        assert other.ready()
+
+
+def test_others_run_before_a_read_under_tls(pair: Pair) -> None:
+    """Of which nobody knows whether it waits."""
+    shared = Shared(pair[0])
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        other = gevent.spawn(ours.recv, 1)
+        gevent.sleep(0)
+        shared.limit(LONG)
+        pair[1].sendall(b"x" * 100_000)
+        theirs.sendall(b"y")
+        read = 0
+        while not other.ready():
+            assert b"x" == shared.receive(1)
+            read += 1
+            assert read < 100_000

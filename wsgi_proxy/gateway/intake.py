@@ -1,0 +1,38 @@
+"""What websockets reads a client's frames from, so that a large message is not copied on its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+
+from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
+
+from .sharing import LARGE_BYTES
+
+# Of websockets, which writes every message to its log where an application logs everything.
+QUIET = logging.getLogger(f"{__name__}.frames")
+QUIET.setLevel(logging.WARNING)
+
+
+class Reader(StreamReader):
+    """A reader that hands over what it holds, instead of a copy, if that is large and just what is asked for."""
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        return super().read_exact(n) if n < LARGE_BYTES else self._read_large(n)
+
+    def _read_large(self, n: int) -> Generator[None, None, bytearray]:
+        while len(self.buffer) < n and not self.eof:
+            yield
+        if len(self.buffer) != n:
+            return (yield from super().read_exact(n))
+        whole, self.buffer = self.buffer, bytearray()
+        return whole
+
+
+class Protocol(ServerProtocol):
+    """The server's side of WebSocket, with that reader."""
+
+    def parse(self) -> Generator[None]:
+        self.reader = Reader()  # nothing has been read: this is called once, at the beginning
+        return super().parse()

@@ -1,0 +1,122 @@
+"""
+How a greenlet waits for an upstream: with one watcher for each connection, and one timer for each stream.
+
+A read of gevent's tries first, which is in vain where events come one at a time, and begins and ends a timer with every
+wait. Here the wait comes first, and the timer runs on: when it is over, it looks how long nothing has come.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import get_hub, getcurrent
+
+from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness
+from .sharing import Share
+from .sockets import raw
+
+READ = 1  # of libev
+
+
+def readiness(sock: socket.socket) -> Readiness:
+    """Return what waits for a socket; what TLS has read already no watcher sees."""
+    return Watched(sock) if raw(sock) else Shared(sock)
+
+
+class Shared(Blocking):
+    """
+    Waits for a socket of which a read may bring what was there already, as under TLS.
+
+    Args:
+        sock: Used by one greenlet at a time.
+    """
+
+    __slots__ = ("_share",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._share = Share()
+
+    def receive(self, size: int, /) -> bytes:
+        if not self._share.make_way_in_time():
+            gevent.sleep(0)
+        data = self._sock.recv(size)
+        self._share.resume(time.monotonic())
+        return data
+
+
+class Watched:
+    """
+    Waits for a plain socket of gevent's.
+
+    Args:
+        sock: Used by one greenlet at a time.
+    """
+
+    __slots__ = (
+        "_began",
+        "_greenlet",
+        "_loop",
+        "_raw_recv",
+        "_seconds",
+        "_sock",
+        "_timer",
+        "_wait",
+        "_watcher",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._raw_recv: Callable[[int], bytes] = raw(sock).recv
+        hub: Any = get_hub()
+        self._loop = hub.loop
+        self._wait = hub.wait
+        self._watcher: Any = hub.loop.io(sock.fileno(), READ)
+        self._seconds = 0.0
+        self._timer: Any = None
+        self._greenlet: Any = None  # the one that waits
+        self._began = 0.0  # when it did
+
+    def limit(self, seconds: float) -> None:
+        self._seconds = max(seconds, LEAST_SECONDS)
+        self._sock.settimeout(self._seconds)  # for writes
+        self._greenlet = getcurrent()
+        self.rest()
+
+    def receive(self, size: int, /) -> bytes:
+        if self._timer is None:
+            self._set_timer(self._seconds)
+        self._began = time.monotonic()
+        while True:
+            self._wait(self._watcher)
+            try:
+                return self._raw_recv(size)
+            except BlockingIOError:  # there was a reason to wake up, but nothing to read
+                continue
+
+    def rest(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer:
+            timer.close()
+
+    def close(self) -> None:
+        self.rest()
+        self._watcher.close()
+
+    def _set_timer(self, seconds: float) -> None:
+        self._timer = self._loop.timer(seconds, ref=False)
+        self._timer.start(self._look)
+
+    def _look(self) -> None:
+        self.rest()
+        if not self._watcher.active:
+            return  # nobody waits; the next who does sets the timer anew
+        left = self._began + self._seconds - time.monotonic()
+        if left > 0:
+            self._set_timer(left)
+        else:
+            self._greenlet.throw(TimeoutError("timed out"))

@@ -1,0 +1,33 @@
+"""What gevent's sockets do not offer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from io import BufferedReader
+from typing import Any
+
+
+def raw(sock: Any) -> Any:
+    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
+    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
+
+
+def buffered(sock: socket.socket, reader: BufferedReader) -> bytes:
+    """Return what the HTTP server has read beyond the handshake, without waiting for more."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        waiting = len(reader.peek())
+        return reader.read1(waiting) if waiting else b""
+    except OSError:
+        return b""
+    finally:
+        sock.settimeout(timeout)
+
+
+def send_small_packets_at_once(sock: socket.socket) -> None:
+    """Have no write wait for the answer to the one before."""
+    with suppress(OSError):  # not a TCP socket
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,63 @@
+"""How a connection to an upstream waits for what comes, where nobody knows better: with the socket's own timeout."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+LEAST_SECONDS = 0.001
+
+
+class Readiness(Protocol):
+    """Reads from one socket, and waits for it."""
+
+    def limit(self, seconds: float) -> None:
+        """Have each wait from now on, and each read and write, take so long at most."""
+
+    def receive(self, size: int, /) -> bytes:
+        """
+        Wait for something and return it; nothing if the other side has left.
+
+        Others run meanwhile in any case, or an upstream that never pauses would have the worker for itself.
+
+        Raises:
+            TimeoutError: Nothing came for as long as the limit.
+        """
+
+    def rest(self) -> None:
+        """Nobody waits until the next `limit`."""
+
+    def close(self) -> None:
+        """The socket is about to be closed."""
+
+
+MakeReadiness = Callable[[socket.socket], Readiness]
+
+
+class Blocking:
+    """
+    Leaves the waiting to the read that follows.
+
+    Args:
+        sock: Which may be one of gevent's.
+    """
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def limit(self, seconds: float) -> None:
+        self._sock.settimeout(max(seconds, LEAST_SECONDS))
+
+    def receive(self, size: int, /) -> bytes:
+        time.sleep(0)
+        return self._sock.recv(size)
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

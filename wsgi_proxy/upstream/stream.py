@@ -1,0 +1,104 @@
+"""The events of one answer over HTTP, chunk by chunk, with a deadline for each."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+
+import urllib3.exceptions
+
+from ..errors import ClosedEarly, TimedOut
+from ..protocol.rejection import passed_headers
+from ..protocol.sse import Decoder
+from ..settings import UpstreamSettings
+from .faults import no_event, silence, words_for
+from .transport import Exchange
+
+# What may follow a terminal event (`[DONE]`, the last chunk) before the connection is not worth waiting for.
+TAIL_BYTES = 4096
+TAIL_SECONDS = 0.5
+# What reading an answer raises when it is broken, or the connection is.
+BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+
+
+class EventStream:
+    """
+    The events of one response.
+
+    Args:
+        exchange: With the answer's body still to be read.
+        upstream: The timeouts.
+        deadline: When the first event must have come, by the monotonic clock.
+        max_event_bytes: A longer event is a fault.
+
+    Attributes:
+        headers: Those of the answer that concern the client.
+    """
+
+    def __init__(self, exchange: Exchange, upstream: UpstreamSettings, deadline: float, max_event_bytes: int) -> None:
+        self.headers = passed_headers(exchange.answer.headers)
+        self._answer = exchange.answer
+        self._line = exchange.line
+        self._upstream = upstream
+        self._max_event_bytes = max_event_bytes
+        self._deadline: float | None = deadline
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        """
+        Yield the payloads of each chunk, as they arrive, until the body ends; an empty list where a chunk completes
+        none. Others run between two chunks.
+
+        Raises:
+            TimedOut: No event came before the deadline, or nothing at all came for `gap_timeout`.
+            ClosedEarly: The body broke off.
+            ProtocolFault: A line or an event is longer than `max_event_bytes`.
+        """
+        decoder = Decoder(self._max_event_bytes)
+        while chunk := self._read():
+            payloads = decoder.feed(chunk)
+            if payloads and self._deadline is not None:
+                self._deadline = None
+                self._line.limit(self._upstream.gap_timeout)
+            yield payloads
+            if decoder.fault:
+                raise decoder.fault
+        yield decoder.close()
+
+    def drain(self) -> None:
+        """
+        Read what follows the terminal event, so that the connection can be used again.
+
+        A tail that is long or does not come is not waited for; the connection is closed then.
+        """
+        if self._answer.complete:
+            return
+        deadline = time.monotonic() + TAIL_SECONDS
+        seen = 0
+        try:
+            while seen < TAIL_BYTES:
+                self._line.limit(deadline - time.monotonic())
+                chunk = self._answer.read_some()
+                if not chunk:
+                    return
+                seen += len(chunk)
+        except BROKEN:
+            return
+
+    def _read(self) -> bytes:
+        if self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:  # a socket that always has something to read never times out
+                raise self._silence()
+            self._line.limit(left)
+        try:
+            return self._answer.read_some()
+        except TimeoutError as exc:
+            raise self._silence() from exc
+        except BROKEN as exc:
+            raise ClosedEarly(words_for(exc)) from exc
+
+    def _silence(self) -> TimedOut:
+        if self._deadline is not None:
+            return no_event(self._upstream.first_event_timeout)
+        return silence(self._upstream.gap_timeout)

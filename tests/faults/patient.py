@@ -16,8 +16,8 @@ STALE_SECONDS = 5.0
 
 def create_patient_app() -> Any:
     """Return the proxy's application, which takes a connection for stale for longer; runs in the worker."""
-    from wsgi_proxy.upstream import http
+    from wsgi_proxy.upstream import transport
 
-    assert http.STALE_SECONDS < STALE_SECONDS
-    http.STALE_SECONDS = STALE_SECONDS
+    assert transport.STALE_SECONDS < STALE_SECONDS
+    transport.STALE_SECONDS = STALE_SECONDS
     return create_inspected_app()

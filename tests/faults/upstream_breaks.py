@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..servers import End, chunk, head
+from .patient import STALE_SECONDS
 from .upstream_cases import (
     COMPLETED,
     CREATED,
@@ -82,7 +83,13 @@ CONNECTIONS = [
         End.CLOSE,
         first=good("resp_first", "Welcome"),
     ),
-    fault("a kept connection that closes late", UNANSWERED, 1.3, End.CLOSE, first=good("resp_first", "Welcome")),
+    fault(
+        "a kept connection that closes late",
+        UNANSWERED,
+        STALE_SECONDS + 1.5,
+        End.CLOSE,
+        first=good("resp_first", "Welcome"),
+    ),
     fault("a whole response instead of reading the request", WHOLE, *events(GOOD), End.CLOSE, unread=True),
     fault(
         "a kept connection closed while idle, with an answer that says so",

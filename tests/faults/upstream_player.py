@@ -35,6 +35,12 @@ gap_timeout = {gap_timeout}
 """
 
 
+class PatientProcess(InspectedProcess):
+    """The proxy in front of all these upstreams."""
+
+    application = "tests.faults.patient:create_patient_app()"
+
+
 class Beside:
     """A session that has turn after turn while the others fail; it must not notice."""
 
@@ -106,7 +112,7 @@ class Stage:
         no_rest = {
             f"cooldown_{why}": "0" for why in ("failing", "rate_limited", "rate_limited_max", "denied", "no_model")
         }
-        self.proxy = InspectedProcess(
+        self.proxy = PatientProcess(
             self._folder, None, max_event_bytes=str(MAX_EVENT_BYTES), log_level="error", **no_rest
         )
         try:

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from gevent import get_hub, getcurrent
 
 from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness
+from .sharing import Share
 from .sockets import raw
 
 READ = 1  # of libev
@@ -22,7 +24,29 @@ READ = 1  # of libev
 
 def readiness(sock: socket.socket) -> Readiness:
     """Return what waits for a socket; what TLS has read already no watcher sees."""
-    return Watched(sock) if raw(sock) else Blocking(sock)
+    return Watched(sock) if raw(sock) else Shared(sock)
+
+
+class Shared(Blocking):
+    """
+    Waits for a socket of which a read may bring what was there already, as under TLS.
+
+    Args:
+        sock: Used by one greenlet at a time.
+    """
+
+    __slots__ = ("_share",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._share = Share()
+
+    def receive(self, size: int, /) -> bytes:
+        if not self._share.make_way_in_time():
+            gevent.sleep(0)
+        data = self._sock.recv(size)
+        self._share.resume(time.monotonic())
+        return data
 
 
 class Watched:
@@ -43,12 +67,10 @@ class Watched:
         "_timer",
         "_wait",
         "_watcher",
-        "recv",
     )
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.recv = sock.recv
         self._raw_recv: Callable[[int], bytes] = raw(sock).recv
         hub: Any = get_hub()
         self._loop = hub.loop
@@ -61,7 +83,7 @@ class Watched:
 
     def limit(self, seconds: float) -> None:
         self._seconds = max(seconds, LEAST_SECONDS)
-        self._sock.settimeout(self._seconds)  # for writes, and for reads that need no wait
+        self._sock.settimeout(self._seconds)  # for writes
         self._greenlet = getcurrent()
         self.rest()
 

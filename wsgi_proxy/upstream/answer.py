@@ -31,11 +31,8 @@ class Source(Protocol):
     def limit(self, seconds: float) -> None:
         """Have each wait take so long at most."""
 
-    def recv(self, size: int, /) -> bytes:
-        """Return what has come, or wait for it; nothing if the other side has left."""
-
     def receive(self, size: int, /) -> bytes:
-        """Do the same where nothing is likely to have come."""
+        """Wait for something and return it; nothing if the other side has left. Others run meanwhile in any case."""
 
 
 class Answer:
@@ -51,7 +48,6 @@ class Answer:
         status: 200 to 999.
         headers: Names in lower case, values as latin-1 text; those of a name that is there several times, joined.
         complete: Nothing of the body is still to come.
-        dry: The last read took all that had come, so the next one waits.
 
     Raises:
         TimeoutError: The head did not come in time.
@@ -59,7 +55,7 @@ class Answer:
         http.client.HTTPException: What came is no HTTP.
     """
 
-    __slots__ = ("_chunks", "_left", "_rest", "_source", "_stays", "complete", "dry", "headers", "status")
+    __slots__ = ("_chunks", "_left", "_rest", "_source", "_stays", "complete", "headers", "status")
 
     def __init__(self, source: Source, deadline: float, *, has_body: bool = True) -> None:
         self._source = source
@@ -67,7 +63,6 @@ class Answer:
         self._chunks: Chunks | None = None
         self._left: int | None = None  # bytes of the body that are still to come; None if that is not known
         self.complete = False
-        self.dry = True
         self.status = 0
         self.headers: dict[str, str] = {}
         self._stays = False
@@ -92,7 +87,7 @@ class Answer:
         if chunks and chunks.fault:
             raise chunks.fault
         while not self.complete:
-            data, self._rest = self._rest or self._read(), b""
+            data, self._rest = self._rest or self._source.receive(READ_BYTES), b""
             if not data:
                 self._see_end()
                 return b""
@@ -105,11 +100,6 @@ class Answer:
             if body:
                 return body
         return b""
-
-    def _read(self) -> bytes:
-        data = self._source.receive(READ_BYTES) if self.dry else self._source.recv(READ_BYTES)
-        self.dry = len(data) < READ_BYTES
-        return data
 
     def _of_known_length(self, data: bytes) -> bytes:
         if self._left is None:
@@ -166,7 +156,7 @@ class Answer:
             if left <= 0:  # a socket that always has something to read never times out
                 raise TimeoutError
             self._source.limit(left)
-            data = self._read()
+            data = self._source.receive(READ_BYTES)
             if not data:
                 if head:
                     raise http.client.IncompleteRead(b"") if b"\n" in head else http.client.BadStatusLine(repr(head))

@@ -256,6 +256,7 @@ class Connection:
         for frame in frames:
             if isinstance(frame, Frame) and frame.opcode in DATA:
                 self._parts.append(bytes(frame.data))
+                frame.data = b""  # or the parser holds it until the next one comes
                 if frame.fin:
                     message = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
                     self._parts = []

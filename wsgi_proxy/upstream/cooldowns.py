@@ -73,7 +73,8 @@ class Cooldowns:
         }
         self._rests: dict[Scope, Rest] = {}
 
-    def __bool__(self) -> bool:
+    @property
+    def any(self) -> bool:
         """Whether there is anything to look at."""
         return bool(self._rests)
 

@@ -141,7 +141,7 @@ class Credentials:
 
     def rest_of(self, credential: Credential, model: str, owner: str = "") -> Rest | None:
         """Return the rest that a credential takes from a model, if it does."""
-        return self._cooldowns.longest(_scopes(credential, model, owner), self.clock()) if self._cooldowns else None
+        return self._cooldowns.longest(_scopes(credential, model, owner), self.clock()) if self._cooldowns.any else None
 
     def failed(self, credential: Credential, model: str, failure: Failure, begun: float, owner: str = "") -> float:
         """
@@ -166,7 +166,7 @@ class Credentials:
         Args:
             begun: When the turn was, by the clock; it says nothing about failures since.
         """
-        for scope in _scopes(credential, model, owner) if self._cooldowns else ():
+        for scope in _scopes(credential, model, owner) if self._cooldowns.any else ():
             self._cooldowns.end(scope, begun)
         target = _target(credential, model)
         if target is not None and target not in credential.served:

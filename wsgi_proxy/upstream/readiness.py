@@ -16,11 +16,15 @@ class Readiness(Protocol):
     def limit(self, seconds: float) -> None:
         """Have each wait from now on, and each read and write, take so long at most."""
 
-    def recv(self, size: int, /) -> bytes:
-        """Return what has come, or wait for it; raises TimeoutError if that takes longer than the limit."""
-
     def receive(self, size: int, /) -> bytes:
-        """Do the same where nothing is likely to have come; others run meanwhile in any case."""
+        """
+        Wait for something and return it; nothing if the other side has left.
+
+        Others run meanwhile in any case, or an upstream that never pauses would have the worker for itself.
+
+        Raises:
+            TimeoutError: Nothing came for as long as the limit.
+        """
 
     def rest(self) -> None:
         """Nobody waits until the next `limit`."""
@@ -40,18 +44,17 @@ class Blocking:
         sock: Which may be one of gevent's.
     """
 
-    __slots__ = ("_sock", "recv")
+    __slots__ = ("_sock",)
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.recv = sock.recv
 
     def limit(self, seconds: float) -> None:
         self._sock.settimeout(max(seconds, LEAST_SECONDS))
 
     def receive(self, size: int, /) -> bytes:
         time.sleep(0)
-        return self.recv(size)
+        return self._sock.recv(size)
 
     def rest(self) -> None:
         pass

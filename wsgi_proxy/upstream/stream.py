@@ -54,7 +54,7 @@ class EventStream:
             ClosedEarly: The body broke off.
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
-        answer, decoder = self._answer, Decoder(self._max_event_bytes)
+        decoder = Decoder(self._max_event_bytes)
         while chunk := self._read():
             payloads = decoder.feed(chunk)
             if payloads and self._deadline is not None:
@@ -63,8 +63,6 @@ class EventStream:
             yield payloads
             if decoder.fault:
                 raise decoder.fault
-            if not answer.dry:  # the next read will not wait, and an upstream that never pauses would have the worker
-                time.sleep(0)
         yield decoder.close()
 
     def drain(self) -> None:

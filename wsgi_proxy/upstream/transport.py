@@ -50,7 +50,7 @@ class Line:
         kept: It has carried a request before this one.
     """
 
-    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "limit", "receive", "recv")
+    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "limit", "receive")
 
     def __init__(self, connection: Any, ready: Readiness) -> None:
         self._connection = connection
@@ -60,7 +60,6 @@ class Line:
         self.kept = False
         self.limit = ready.limit
         self.receive = ready.receive
-        self.recv = ready.recv
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
         """Send a request; an upstream that does not want all of it may have answered already."""

@@ -23,12 +23,10 @@ class Wire:
     def limit(self, seconds: float) -> None:
         self.limits.append(seconds)
 
-    def recv(self, size: int, /) -> bytes:
+    def receive(self, size: int, /) -> bytes:
         size = min(size, self._piece)
         data, self._received = self._received[:size], self._received[size:]
         return data
-
-    receive = recv
 
 
 def answer(received: bytes, seconds: float = HOUR, *, piece: int = 2**20, has_body: bool = True) -> Answer:

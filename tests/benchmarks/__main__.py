@@ -165,7 +165,7 @@ class Progress:
     def __init__(self, todo: Sequence[Step], *, quick: bool) -> None:
         self._todo = todo
         self._began = time.monotonic()
-        self._costs = [(0.3 if quick else step.workload.seconds) + AROUND_SECONDS for step in todo]
+        self._costs = [(0.3 if quick else step.workload.seconds_of(step.subject)) + AROUND_SECONDS for step in todo]
 
     def tell(self, number: int) -> None:
         """A step begins, or all have ended."""

@@ -194,7 +194,7 @@ class Bench:
             "plan": Plan().model,
             "sessions": 1,
             "input": 200,
-            "seconds": QUICK_SECONDS if self._quick else workload.seconds,
+            "seconds": QUICK_SECONDS if self._quick else workload.seconds_of(subject),
             "settle": SETTLE_SECONDS,
             "deadline": DEADLINE_SECONDS,
             "watch": {"subject": place.pids, "upstream": [upstream]},

@@ -52,7 +52,7 @@ class Results:
         """Yield, for each subject and percentile, what comes on top of what the upstream alone takes."""
         for dash, percentile in enumerate(("p50", "p99", "p99.9")):
             direct = dict(self.series(workload, "direct", None, f"{y}.{percentile}"))
-            for subject in ("relay", "naive", "proxy"):
+            for subject in ("naive", "proxy"):
                 own = self.series(workload, subject, None, f"{y}.{percentile}")
                 points = [(a, b - direct[a]) for a, b in own if a in direct and b > direct[a]]
                 yield Line(subject, f"{subject} {percentile}", points, dash)

@@ -72,6 +72,10 @@ def workers(count: int) -> Job:
     return turns(64)
 
 
+def deflate(on: int) -> Job:
+    return {**paced(100), "deflate": bool(on)}
+
+
 def timeline(point: int) -> Job:
     """What is measured with timelines: a thousand deltas, each in a chunk of its own or 50 together, or paced ones."""
     shapes = {

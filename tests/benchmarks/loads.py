@@ -45,7 +45,8 @@ class Turns(Load):
             self.serve(lambda: self._ended)
         figures, turns = self.meter.read(), [peer.turns for peer in peers]
         figures |= {"turns": sum(turns), "events": self._events, "wire": self.loop.received - before}
-        figures |= {"slowest": sum(turns) / len(turns) / max(min(turns), 0.5)}
+        # Who has none counts as half a turn, and never as if all were alike.
+        figures |= {"slowest": max(sum(turns) / len(turns), 1.0) / max(min(turns), 0.5)}
         return {**figures, **percentiles("first", self._firsts), **percentiles("whole", self._wholes), **self.holds()}
 
     def receive(self, peer: Peer, data: bytes) -> None:

@@ -25,7 +25,7 @@ LIMITED = "*"
 NOTE = f"{LIMITED} client and upstream were at their limit, so it can do more than this"
 CROWDED = "There are not enough cores: client and upstream share one with a worker, so the ratio says little."
 RELAXED = (
-    "litellm encodes events anew: it was compared by types, numbers and text of the events, the others byte for byte; "
+    "LiteLLM encodes events anew: it was compared by types, numbers and text of the events, the others byte for byte; "
     "its turns end with the number of the last event."
 )
 

@@ -68,7 +68,7 @@ def comparison(results: Sequence[Result]) -> Iterator[str]:
     if rows:
         yield from ("", *aligned([["workload", "", *names], *rows], texts=(0, 1)))
         yield from ("", NOTE.capitalize() + ".") if limited else ()
-        yield from ("", RELAXED.capitalize()) if LITELLM.name in names else ()
+        yield from ("", RELAXED) if LITELLM.name in names else ()
 
 
 def marked(result: Result) -> str:

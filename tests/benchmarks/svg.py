@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 400
+WIDTH, HEIGHT = 640, 412
 LEFT, RIGHT, TOP, BOTTOM = 64, 616, 64, 340
 COLOURS = {"direct": "#8a8f98", "relay": "#c77d1e", "naive": "#c2453f", "proxy": "#2f7ed8", "litellm": "#9a6bdc"}
 DASHES = ("", "7 4", "2 4")

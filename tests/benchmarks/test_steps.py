@@ -40,6 +40,7 @@ def test_who_has_which_cores(cores: list[int], workers: int, subject: set[int], 
         ("paced", "many", []),
         ("timeline", "bulk, full", [7]),
         ("timeline", "7", []),
+        ("deflate", "on", [1]),
     ],
 )
 def test_points_are_named_in_words(workload: str, text: str, points: list[int]) -> None:

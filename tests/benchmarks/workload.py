@@ -46,6 +46,7 @@ class Workload:
         base_name: What these points have in common.
         subjects: Who is measured.
         seconds: How long, each time.
+        longer: How long of those who are so slow that it would say little.
         most: The largest point of a subject that would take too long.
         labels: Words for points.
         settings: Of the proxy, at a point.
@@ -65,11 +66,16 @@ class Workload:
     base_name: str = ""
     subjects: tuple[Subject, ...] = EVERYBODY
     seconds: float = 1.5
+    longer: Mapping[Subject, float] = field(default_factory=dict)
     most: Mapping[Subject, int] = field(default_factory=dict)
     settings: Callable[[int], dict[str, str]] = lambda point: {}
     labels: Mapping[int, str] = field(default_factory=dict)
     fresh: bool = False
     beside: Callable[[int], list[Job]] = lambda point: []
+
+    def seconds_of(self, subject: Subject) -> float:
+        """Return how long a subject is measured, each time."""
+        return self.longer.get(subject, self.seconds)
 
     def workers(self, point: int) -> int:
         """Return how many workers the proxy has at a point."""

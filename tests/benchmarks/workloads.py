@@ -14,7 +14,7 @@ SOCKETS = {"WSGI_PROXY_WORKER_SOCKETS": "20000"}
 FIRST, FIRST_99 = Column("first event p50 ms", "first.p50"), Column("p99 ms", "first.p99")
 CPU_TURN, CPU_EVENT = Column("CPU/turn ms", "cpu/turn"), Column("CPU/event µs", "cpu/event")
 TURNS, EVENTS = Column("turns/s", "turns/s"), Column("events/s", "events/s")
-SLOWEST = Column("mean/slowest", "slowest")
+SLOWEST, WIRE = Column("mean/slowest", "slowest"), Column("bytes/event", "wire/event")
 HOLD, WHOLE = Column("loop held ms", "hold.max"), Column("turn p50 ms", "whole.p50")
 
 
@@ -39,6 +39,7 @@ WORKLOADS = {
             against=(NAIVE, DIRECT, LITELLM),
             subjects=(*EVERYBODY, LITELLM),
             most={LITELLM: 64},
+            longer={LITELLM: 6.0},  # of 64 turns at the same time it ends few in a second
         ),
         Workload(
             "workers",
@@ -157,6 +158,7 @@ WORKLOADS = {
             (CPU_TURN, FIRST, HOLD),
             against=(RELAY, NAIVE),
             subjects=BETWEEN,
+            most={NAIVE: MIB},  # as above
             settings=lambda size: LARGE,
             seconds=2.0,
         ),
@@ -191,6 +193,7 @@ WORKLOADS = {
             settings=lambda size: LARGE,
             against=(RELAY, NAIVE),
             subjects=BETWEEN,
+            most={NAIVE: 0},  # beside others it delivers nothing at all for as long as they talk
             beside=jobs.disturbance,
             seconds=3.0,
         ),
@@ -209,6 +212,21 @@ WORKLOADS = {
             subjects=(PROXY,),
             seconds=1.0,
             settings=lambda point: MODES[TIMELINES[point].mode],
+        ),
+        Workload(
+            "deflate",
+            "50 events a second in each of 100 sessions, to clients that offer permessage-deflate",
+            "compression",
+            (0, 1),
+            (1,),
+            jobs.deflate,
+            (WIRE, CPU_EVENT, Column("delay p50 ms", "delay.p50"), Column("p99 ms", "delay.p99")),
+            against=(),
+            base=lambda point: 0,
+            base_name="off",
+            labels={0: "off", 1: "on"},
+            subjects=(PROXY,),
+            settings=lambda on: {"WSGI_PROXY_COMPRESSION": "true"} if on else {},
         ),
     )
 }

@@ -199,21 +199,22 @@ class Turn:
         Raises:
             RequestError: The upstream did not understand `previous_response_id`; report it to `fail`.
         """
-        if self.over or payload == DONE_MARKER:
+        state = self.state
+        if state is _FINISHED or state is _FAILED or payload == DONE_MARKER:
             return None
         try:
             head = read_head(payload)
-            if self.opened and head.type not in TELLING and self._is_plain(head):
-                self._count(1, len(payload), head.type)
+            kind = head.type
+            passes = self.opened and kind not in TELLING and head.stream_id is ABSENT
+            if passes and state is _OPEN and self._stream_id is None:
+                self.events += 1
+                self.received_bytes += len(payload)
+                self.last_event = kind
                 return payload
             return self._frame_for(payload, head)
         except Malformed:
             self.dropped += 1
             return None
-
-    def _is_plain(self, head: Head) -> bool:
-        """Whether an event from which there is nothing to learn is passed on as it is."""
-        return self.state is _OPEN and self._stream_id is None and head.stream_id is ABSENT
 
     def _frame_for(self, payload: bytes, head: Head) -> bytes | None:
         raw = payload

@@ -321,12 +321,13 @@ class Executor:
             for payloads in events:
                 came_at = time.monotonic()
                 frames = work.receive_all(payloads)
-                if work.over:
+                over = work.over
+                if over:
                     self._pass_end(work, attempts, frames)
                 if frames:
                     opening.pass_on(frames)
                 trace.passed(work, payloads, frames, came_at)
-                if work.over:
+                if over:
                     if work.gave_up is None:
                         trace.succeeded(work)  # before the rest is read, which takes time
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it

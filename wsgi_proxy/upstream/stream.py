@@ -55,15 +55,37 @@ class EventStream:
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
         decoder = Decoder(self._max_event_bytes)
-        while chunk := self._read():
+        feed, read_some = decoder.feed, self._answer.read_some
+        try:
+            yield from self._until_first(decoder)
+            # Once for each event where they come one at a time, so what is not needed is not called.
+            while chunk := read_some():
+                yield feed(chunk)
+                if decoder.fault:
+                    raise decoder.fault
+        except TimeoutError as exc:
+            raise self._silence() from exc
+        except BROKEN as exc:
+            raise ClosedEarly(words_for(exc)) from exc
+        yield decoder.close()
+
+    def _until_first(self, decoder: Decoder) -> Iterator[list[bytes]]:
+        """Yield the payloads of the chunks up to the one that brings the first."""
+        while self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:  # a socket that always has something to read never times out
+                raise TimeoutError
+            self._line.limit(left)
+            chunk = self._answer.read_some()
+            if not chunk:
+                return
             payloads = decoder.feed(chunk)
-            if payloads and self._deadline is not None:
+            if payloads:
                 self._deadline = None
                 self._line.limit(self._upstream.gap_timeout)
             yield payloads
             if decoder.fault:
                 raise decoder.fault
-        yield decoder.close()
 
     def drain(self) -> None:
         """
@@ -84,19 +106,6 @@ class EventStream:
                 seen += len(chunk)
         except BROKEN:
             return
-
-    def _read(self) -> bytes:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:  # a socket that always has something to read never times out
-                raise self._silence()
-            self._line.limit(left)
-        try:
-            return self._answer.read_some()
-        except TimeoutError as exc:
-            raise self._silence() from exc
-        except BROKEN as exc:
-            raise ClosedEarly(words_for(exc)) from exc
 
     def _silence(self) -> TimedOut:
         if self._deadline is not None:

@@ -62,15 +62,9 @@ class Decoder:
         """
         if self.fault:
             raise self.fault
-        if not (self._line or self._data or self._skip_lf):
-            # One event of a plain form, as comes where events come one at a time.
-            begin, size = 0, len(chunk)
-            if chunk[:7] == b"event: ":
-                begin = chunk.find(b"\n", 7) + 1
-            plain = chunk[begin : begin + 6] == b"data: " and chunk.find(b"\n", begin) == size - 2 and chunk[-1] == LF
-            if plain and b"\r" not in chunk and size <= self._max_event_bytes:
-                self._at_start = False
-                return [chunk[begin + 6 : -2]]
+        whole = self.whole(chunk)
+        if whole is not None:
+            return [whole]
         payloads: list[bytes] = []
         try:
             self._feed(chunk, payloads)
@@ -79,6 +73,18 @@ class Decoder:
             if not payloads:
                 raise
         return payloads
+
+    def whole(self, chunk: bytes) -> bytes | None:
+        """Return the data of one event of a plain form if a chunk is just that, as most are that come alone."""
+        begin, size = 0, len(chunk)
+        if chunk[:7] == b"event: ":
+            begin = chunk.find(b"\n", 7) + 1
+        if chunk[begin : begin + 6] != b"data: " or chunk.find(b"\n", begin) != size - 2 or chunk[-1] != LF:
+            return None
+        if self._line or self._data or self._skip_lf or self.fault or size > self._max_event_bytes or b"\r" in chunk:
+            return None
+        self._at_start = False
+        return chunk[begin + 6 : -2]
 
     def _feed(self, chunk: bytes, payloads: list[bytes]) -> None:
         if self._skip_lf or b"\r" in chunk:

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import urllib3.exceptions
 
 from ..errors import ClosedEarly, TimedOut
+from ..observe.turn_trace import TurnTrace
 from ..protocol.rejection import passed_headers
 from ..protocol.sse import Decoder
+from ..protocol.turn import Turn
 from ..settings import UpstreamSettings
+from .express import Express, Send
 from .faults import no_event, silence, words_for
 from .transport import Exchange
 
@@ -41,8 +44,13 @@ class EventStream:
         self._answer = exchange.answer
         self._line = exchange.line
         self._upstream = upstream
-        self._max_event_bytes = max_event_bytes
         self._deadline: float | None = deadline
+        self._decoder = Decoder(max_event_bytes)
+
+    def let_pass(self, turn: Turn, send: Send, trace: TurnTrace) -> None:
+        """Have events of a turn that only have to be passed on passed on without waking up its greenlet."""
+        if self._answer.chunks:
+            self._line.let_take(Express(self._answer.chunks, self._decoder, turn, send, trace).take)
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """
@@ -54,7 +62,7 @@ class EventStream:
             ClosedEarly: The body broke off.
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
-        decoder = Decoder(self._max_event_bytes)
+        decoder = self._decoder
         feed, read_some = decoder.feed, self._answer.read_some
         try:
             yield from self._until_first(decoder)

@@ -20,12 +20,13 @@ class Log(Logger):
         """Set up the handlers, at the start and at each reload."""
         super().setup(cfg)
         # In gevent's threads each greenlet that logs would be given an object of the standard library, and keep it.
-        logging.logThreads = bool(cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json)
+        has_own = bool(cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json)
+        logging.logThreads = logging.logMultiprocessing = has_own
         settings = current_settings()
         mask = Mask(secrets_of(settings))
         for source, access in ((self.error_log, False), (self.access_log, True)):
             for handler in source.handlers:
-                if not cfg.logconfig and not cfg.logconfig_dict and not cfg.logconfig_json:
+                if not has_own:
                     dress(handler, settings.log_format, mask, access=access)
 
     def access(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> None:

@@ -8,6 +8,7 @@ of clients and upstreams are escaped and shortened, so that they can neither for
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from .session_trace import HTTP, SessionTrace
@@ -22,23 +23,37 @@ class Lines:
     """Writes the lines."""
 
     def session_opened(self, session: SessionTrace) -> None:
-        if session.transport == HTTP:
+        if session.transport == HTTP or not log.isEnabledFor(logging.INFO):
             return
-        key = f" with key {session.key}" if session.key else ""
-        log.info(
+        _write(
+            logging.INFO,
+            {"event": "session_opened", **_session_fields(session)},
             "session %s opened by %s%s, dialect %s",
             session.name,
             session.client,
-            key,
+            f" with key {session.key}" if session.key else "",
             session.dialect,
-            extra={"fields": {"event": "session_opened", **_session_fields(session)}},
         )
 
     def session_closed(self, session: SessionTrace) -> None:
-        if session.transport == HTTP:
+        if session.transport == HTTP or not log.isEnabledFor(logging.INFO):
             return
         seconds = (session.closed_at or session.opened_at) - session.opened_at
-        log.info(
+        _write(
+            logging.INFO,
+            {
+                "event": "session_closed",
+                **_session_fields(session),
+                "seconds": round(seconds, 3),
+                "turns": session.turn_count,
+                "messages": session.messages,
+                "frames": session.sent_frames,
+                "bytes_in": session.received_bytes,
+                "bytes_out": session.sent_bytes,
+                "close_code": session.close_code,
+                "closed_by": session.closed_by,
+                "outcome": session.outcome,
+            },
             "session %s closed after %.1f s and %d turns, %d bytes in, %d bytes out: %s",
             session.name,
             seconds,
@@ -46,21 +61,6 @@ class Lines:
             session.received_bytes,
             session.sent_bytes,
             session.outcome,
-            extra={
-                "fields": {
-                    "event": "session_closed",
-                    **_session_fields(session),
-                    "seconds": round(seconds, 3),
-                    "turns": session.turn_count,
-                    "messages": session.messages,
-                    "frames": session.sent_frames,
-                    "bytes_in": session.received_bytes,
-                    "bytes_out": session.sent_bytes,
-                    "close_code": session.close_code,
-                    "closed_by": session.closed_by,
-                    "outcome": session.outcome,
-                }
-            },
         )
 
     def turn_began(self, turn: TurnTrace) -> None:
@@ -73,7 +73,17 @@ class Lines:
         outcome = turn.outcome or Outcome.CANCELLED
         level = logging.WARNING if outcome is Outcome.FAILED else logging.INFO
         if log.isEnabledFor(level):
-            log.log(level, "%s", sentence(turn), extra={"fields": {"event": "turn", **turn_fields(turn)}})
+            _write(level, {"event": "turn", **turn_fields(turn)}, "%s", sentence(turn))
+
+
+def _write(level: int, fields: dict[str, Any], message: str, *args: object) -> None:
+    """Write a line, as `log.log` does, which takes half of its time to find out who has called it."""
+    caller = sys._getframe(1)  # noqa: SLF001 - as the standard library does
+    code = caller.f_code
+    record = log.makeRecord(
+        log.name, level, code.co_filename, caller.f_lineno, message, args, None, code.co_name, {"fields": fields}
+    )
+    log.handle(record)
 
 
 def sentence(turn: TurnTrace) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ def test_a_line_for_programs() -> None:
         "turn": 3,
         "cause": None,
     } == found
+
+
+def test_the_time_of_a_line() -> None:
+    """To the millisecond, as the standard library writes it, whichever second came before."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    dress(handler, "json", Mask())
+    times = [1.7e9, 1.7e9 + 0.0009996, 1.7e9 + 0.9994996, 1.7e9 + 0.9999998, 1.7e9 + 1.001, 1.7e9 - 60.5, 0.25]
+    for created in times:
+        record = logging.LogRecord("wsgi_proxy.some", logging.INFO, __file__, 1, "", (), None)
+        record.created = created
+        handler.handle(record)
+    assert [datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds") for time in times] == [
+        json.loads(text)["time"] for text in stream.getvalue().splitlines()
+    ]
 
 
 def test_a_traceback_is_a_field() -> None:

@@ -117,12 +117,12 @@ class Watched:
         else:
             self._waiter.switch(data)
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         self._take = None
         self._end_timer()
 
     def close(self) -> None:
-        self.rest()
+        self.idle()
         self._watcher.close()
 
     def _set_timer(self, seconds: float) -> None:

@@ -289,6 +289,7 @@ class Turn:
                 head = read_head(payload)
                 if head.type in TELLING or head.stream_id is not ABSENT:
                     self.count(events, size, kind)
+                    events = size = 0
                     frame = None if payload == DONE_MARKER else self._frame_for(payload, head)
                     if frame is not None:
                         frames.append(frame)

@@ -21,8 +21,11 @@ MAX_LINE_BYTES = 65536
 MAX_HEADERS = 100
 MAX_INTERIM = 1000
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d)[ \t]+(\d{3})(?:[ \t].*)?", re.DOTALL)
+_BEGINNING = b"HTTP/"
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+WHITE_SPACE = b" \t"
 # What does not begin like this is no field; http.client takes it, and all that follows, for the body.
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*)(.*)", re.DOTALL)
 
 
 class Source(Protocol):
@@ -56,11 +59,11 @@ class Answer:
         http.client.HTTPException: What came is no HTTP.
     """
 
-    __slots__ = ("_left", "_rest", "_source", "_stays", "chunks", "complete", "headers", "status")
+    __slots__ = ("_ahead", "_left", "_source", "_stays", "chunks", "complete", "headers", "status")
 
     def __init__(self, source: Source, deadline: float, *, has_body: bool = True) -> None:
         self._source = source
-        self._rest = b""  # read, but not looked at
+        self._ahead = b""  # read, but not looked at
         self.chunks: Chunks | None = None
         self._left: int | None = None  # bytes of the body that are still to come; None if that is not known
         self.complete = False
@@ -72,14 +75,17 @@ class Answer:
     @property
     def reusable(self) -> bool:
         """Whether another request may follow on the connection."""
-        return self.complete and self._stays and not self._rest
+        return self.complete and self._stays and not self._ahead
 
-    def read_some(self) -> bytes:
+    def read_some(self, deadline: float | None = None) -> bytes:
         """
         Return more of the body, nothing at its end.
 
+        Args:
+            deadline: By the monotonic clock; however little of what frames the body comes until then, it is over.
+
         Raises:
-            TimeoutError: Nothing came for as long as the source's limit.
+            TimeoutError: Nothing came until then, or for as long as the source's limit.
             OSError: The connection broke.
             http.client.IncompleteRead: The other side left in the middle.
             http.client.HTTPException: What came is not framed as it should be.
@@ -88,36 +94,44 @@ class Answer:
         if chunks and chunks.fault:
             raise chunks.fault
         while not self.complete:
-            data, self._rest = self._rest or self._source.receive(READ_BYTES), b""
+            if deadline is not None:
+                self._limit(deadline)
+            data, self._ahead = self._ahead or self._source.receive(READ_BYTES), b""
             if not data:
                 self._see_end()
                 return b""
             if chunks:
                 body = chunks.feed(data)
                 if chunks.ended:
-                    self.complete, self._rest = True, chunks.rest
+                    self.complete, self._ahead = True, chunks.surplus
             else:
                 body = self._of_known_length(data)
             if body:
                 return body
         return b""
 
+    def _limit(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:  # a socket that always has something to read never times out
+            raise TimeoutError
+        self._source.limit(left)
+
     def _of_known_length(self, data: bytes) -> bytes:
         if self._left is None:
             return data
-        body, self._rest = data[: self._left], data[self._left :]
+        body, self._ahead = data[: self._left], data[self._left :]
         self._left -= len(body)
         self.complete = not self._left
         return body
 
     def _see_end(self) -> None:
-        if self.chunks or self._left:
+        if self._left or (self.chunks and not self.chunks.last_has_come):
             raise http.client.IncompleteRead(b"")
         self.complete, self._stays = True, False
 
     def _begin(self, deadline: float, *, has_body: bool) -> None:
-        for _ in range(MAX_INTERIM + 1):
-            version, status, lines = self._read_head(deadline)
+        for number in range(MAX_INTERIM + 1):
+            version, status, lines = self._read_head(deadline, first=not number)
             if status == 101:
                 raise http.client.BadStatusLine("an upgrade that was not asked for")
             if status >= 200:
@@ -126,8 +140,10 @@ class Answer:
             # this connection, which may be somebody else's.
         else:
             raise http.client.BadStatusLine(f"more than {MAX_INTERIM} interim answers")
-        self.status, self.headers = status, _fields(lines)
+        self.status, (self.headers, clear) = status, _fields(lines)
         self._expect_body(version, none=not has_body or status in (204, 304))
+        # Where it is not clear what the head says, nobody knows where the next answer would begin.
+        self._stays = self._stays and clear
 
     def _expect_body(self, version: int, *, none: bool) -> None:
         """Find out how the body is framed, and whether the connection stays (:rfc:`9112`, sections 6.3 and 9.3)."""
@@ -137,8 +153,10 @@ class Answer:
         stays = "close" not in options if version == 11 else "keep-alive" in options or "keep-alive" in headers
         if none:
             self._left = 0
-        elif headers.get("transfer-encoding", "").lower() == "chunked":
-            self.chunks = Chunks()
+        elif "transfer-encoding" in headers:
+            stays = stays and "content-length" not in headers
+            if headers["transfer-encoding"].lower() == "chunked":
+                self.chunks = Chunks()
         else:
             length, *others = {length.strip() for length in headers.get("content-length", "").split(",")}
             if others:
@@ -147,59 +165,61 @@ class Answer:
         self.complete = self._left == 0
         self._stays = stays and (self.chunks is not None or self._left is not None)
 
-    def _read_head(self, deadline: float) -> tuple[int, int, list[bytes]]:
+    def _read_head(self, deadline: float, *, first: bool) -> tuple[int, int, list[bytes]]:
         """Read one head; return the version, the status, and the lines of the fields."""
-        head, looked_at = self._rest, 0
+        head, looked_at = self._ahead, 0
         while (found := _HEAD_END.search(head, max(looked_at - 3, 0))) is None:
             if len(head) > MAX_HEAD_BYTES:
                 raise http.client.LineTooLong("head")
-            left = deadline - time.monotonic()
-            if left <= 0:  # a socket that always has something to read never times out
-                raise TimeoutError
-            self._source.limit(left)
-            data = self._source.receive(READ_BYTES)
-            if not data:
-                if head:
-                    raise http.client.IncompleteRead(b"") if b"\n" in head else http.client.BadStatusLine(repr(head))
-                raise http.client.RemoteDisconnected("the connection was closed without an answer")
+            self._limit(deadline)
             looked_at = len(head)
-            head += data
-            if not _BEGINNING.match(head):
+            head += self._more_of_head(head, nothing_yet=first and not head)
+            if not head.startswith(_BEGINNING[: len(head)]):
                 raise http.client.BadStatusLine(repr(head[:100]))
         if time.monotonic() >= deadline:
             raise TimeoutError
-        self._rest = head[found.end() :]
-        first, *lines = head[: found.start()].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        if max(map(len, lines), default=0) > MAX_LINE_BYTES or len(first) > MAX_LINE_BYTES:
+        self._ahead = head[found.end() :]
+        status_line, *lines = head[: found.start()].replace(b"\r\n", b"\n").split(b"\n")
+        if max(map(len, lines), default=0) > MAX_LINE_BYTES or len(status_line) > MAX_LINE_BYTES:
             raise http.client.LineTooLong("header line")
         if len(lines) > MAX_HEADERS:
             raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
-        status_line = _STATUS_LINE.fullmatch(first)
-        if status_line is None or status_line[1] != b"1" or int(status_line[3]) < 100:
-            raise http.client.BadStatusLine(repr(first[:100]))
-        return 10 if status_line[2] == b"0" else 11, int(status_line[3]), lines
+        says = _STATUS_LINE.fullmatch(status_line)
+        if says is None or says[1] != b"1" or int(says[3]) < 100:
+            raise http.client.BadStatusLine(repr(status_line[:100]))
+        return 10 if says[2] == b"0" else 11, int(says[3]), lines
+
+    def _more_of_head(self, head: bytes, *, nothing_yet: bool) -> bytes:
+        """Return what comes next; only where nothing has come yet is it a ConnectionError that there is none."""
+        try:
+            data = self._source.receive(READ_BYTES)
+        except ConnectionError:
+            if nothing_yet:
+                raise
+            data = b""
+        if data:
+            return data
+        if nothing_yet:
+            raise http.client.RemoteDisconnected("the connection was closed without an answer")
+        if head and b"\n" not in head:
+            raise http.client.BadStatusLine(repr(head))
+        raise http.client.IncompleteRead(b"")
 
 
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_BEGINNING = re.compile(rb"(?:H(?:T(?:T(?:P(?:/|$)|$)|$)|$)|$)")
-
-
-def _fields(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return the fields of a head; what is none is passed over."""
+def _fields(lines: Iterable[bytes]) -> tuple[dict[str, str], bool]:
+    """Return the fields of a head, and whether nothing else was in it; what is no field is passed over."""
     fields: dict[str, str] = {}
-    name = ""
+    name, clear = "", True
     for line in lines:
         if line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
             if name:
                 fields[name] = f"{fields[name]} {line.strip(WHITE_SPACE).decode('latin-1')}".strip()
             continue
         field = _FIELD.fullmatch(line)
+        clear = clear and field is not None and not field[3]
         if field is None:
             name = ""
             continue
         name, value = field[1].decode("ascii").lower(), field[2].rstrip(WHITE_SPACE).decode("latin-1")
         fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
-
-
-WHITE_SPACE = b" \t"
+    return fields, clear

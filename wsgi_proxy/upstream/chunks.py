@@ -21,15 +21,15 @@ class Chunks:
 
     Attributes:
         ended: The last chunk and its trailers have come.
-        rest: What came after them, which belongs to no body.
+        surplus: What came after them, which belongs to no body.
         fault: What is wrong behind what was returned; None if nothing is.
     """
 
-    __slots__ = ("_begun", "_left", "_trailers", "ended", "fault", "rest")
+    __slots__ = ("_begun", "_left", "_trailers", "ended", "fault", "surplus")
 
     def __init__(self) -> None:
         self.ended = False
-        self.rest = b""
+        self.surplus = b""
         self.fault: http.client.HTTPException | None = None
         self._begun = b""  # of a line that has not ended
         self._left = 0  # bytes of the chunk's data, and of the line end after it, that have not come
@@ -64,6 +64,11 @@ class Chunks:
             if not parts:
                 raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def last_has_come(self) -> bool:
+        """Whether nothing is missing but trailers, which some servers do not end."""
+        return self._trailers is not None
 
     def whole(self, data: bytes) -> bytes | None:
         """Return the data of one chunk if that is all that was read, as it is where events come one at a time."""
@@ -100,9 +105,9 @@ class Chunks:
         of_data = self._left - 2
         if of_data > 0:
             parts.append(data[:of_data])
-        # A line end may be cut in two, so each half is looked at when it comes.
-        line_end = data[max(of_data, 0) : self._left]
-        if line_end != b"\r\n"[2 - min(self._left, 2) :][: len(line_end)]:
+        # The line end after it may be cut in two, so each half is looked at when it comes.
+        line_end, expected = data[max(of_data, 0) : self._left], b"\r\n" if of_data >= 0 else b"\n"
+        if not expected.startswith(line_end):
             raise BadChunk
         taken = min(len(data), self._left)
         self._left -= taken
@@ -117,8 +122,10 @@ class Chunks:
         while (line_end := data.find(b"\n", at)) >= 0:
             line, at = data[at:line_end], line_end + 1
             if line in (b"\r", b""):
-                self.ended, self.rest = True, data[at:]
+                self.ended, self.surplus = True, data[at:]
                 return
+            if b":" not in line:
+                raise http.client.HTTPException("what should be a trailer is none")
             self._trailers = (self._trailers or 0) + 1
             if self._trailers >= MAX_TRAILERS:
                 raise http.client.HTTPException(f"more than {MAX_TRAILERS} trailers")

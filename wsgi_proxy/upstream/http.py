@@ -110,7 +110,8 @@ class HTTPUpstream:
         """
         url = f"{self.url}/models"
         key = next(iter(self._upstream.api_keys), None)
-        headers = {**authorization({}, key), **self._upstream.headers, "accept-encoding": "identity"}
+        headers = self.headers_for({}, key)
+        del headers["content-type"]
         try:
             head = self._transport.head_of("GET", "/models", headers)
             exchange = self._transport.exchange(head, None, seconds=PROBE_SECONDS)
@@ -276,8 +277,7 @@ def _beginning(exchange: Exchange) -> bytes:
     body = b""
     try:
         while len(body) < ERROR_BODY_BYTES:
-            exchange.line.limit(deadline - time.monotonic())
-            part = exchange.answer.read_some()
+            part = exchange.answer.read_some(deadline)
             if not part:
                 break
             body += part

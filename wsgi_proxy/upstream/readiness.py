@@ -17,7 +17,7 @@ class Readiness(Protocol):
     """Reads from one socket, and waits for it."""
 
     def let_take(self, take: Take) -> None:
-        """Offer a function first what is read, until `rest`; what it takes nobody waits for. Not all do."""
+        """Offer a function first what is read, until `idle`; what it takes nobody waits for. Not all do."""
 
     def limit(self, seconds: float) -> None:
         """Have each wait from now on, and each read and write, take so long at most."""
@@ -32,7 +32,7 @@ class Readiness(Protocol):
             TimeoutError: Nothing came for as long as the limit.
         """
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """Nobody waits until the next `limit`."""
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Blocking:
         time.sleep(0)
         return self._sock.recv(size)
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         pass
 
     def close(self) -> None:

@@ -80,11 +80,7 @@ class EventStream:
     def _until_first(self, decoder: Decoder) -> Iterator[list[bytes]]:
         """Yield the payloads of the chunks up to the one that brings the first."""
         while self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:  # a socket that always has something to read never times out
-                raise TimeoutError
-            self._line.limit(left)
-            chunk = self._answer.read_some()
+            chunk = self._answer.read_some(self._deadline)
             if not chunk:
                 return
             payloads = decoder.feed(chunk)
@@ -107,8 +103,7 @@ class EventStream:
         seen = 0
         try:
             while seen < TAIL_BYTES:
-                self._line.limit(deadline - time.monotonic())
-                chunk = self._answer.read_some()
+                chunk = self._answer.read_some(deadline)
                 if not chunk:
                     return
                 seen += len(chunk)

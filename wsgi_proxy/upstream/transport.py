@@ -7,11 +7,14 @@ kept when an answer has come completely, and carries nothing from one request to
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,10 +22,12 @@ from urllib.parse import urlsplit
 import requests
 import requests.adapters
 import urllib3.exceptions
+from urllib3.util.proxy import connection_requires_http_tunnel
+from urllib3.util.url import parse_url
 
 from ..settings import UpstreamSettings
 from .answer import Answer
-from .readiness import MakeReadiness, Readiness
+from .readiness import LEAST_SECONDS, Blocking, MakeReadiness, Readiness
 
 # A body that is smaller leaves in one write with its head.
 SMALL_BYTES = 65536
@@ -54,7 +59,7 @@ class Line:
 
     def __init__(self, connection: Any, ready: Readiness) -> None:
         self._connection = connection
-        self._sock: socket.socket = connection.sock
+        self._sock: Any = connection.sock  # of Python, gevent or urllib3
         self._ready = ready
         self.connected_at = time.monotonic()
         self.kept = False
@@ -63,16 +68,13 @@ class Line:
         self.let_take = ready.let_take
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
-        """Send a request; an upstream that does not want all of it may have answered already."""
-        try:
+        """Send a request; an upstream that does not want all of it may have answered, which the reader sees."""
+        with suppress(*LEFT_EARLY):
             if len(body) < SMALL_BYTES:
                 self._send(head + body, deadline)
             else:
                 self._send(head, deadline)
                 self._send(body, deadline)
-        except LEFT_EARLY:
-            if self.kept:
-                raise
 
     def _send(self, data: bytes, deadline: float) -> None:
         self.limit(deadline - time.monotonic())
@@ -85,20 +87,20 @@ class Line:
 
     def is_open(self) -> bool:
         """Tell if a kept connection can take a request: the upstream has not left, and has said nothing unasked."""
-        tls = isinstance(self._sock, ssl.SSLSocket)
+        # Under TLS nothing can be looked at without taking it; there is nothing that should have come.
+        plain = isinstance(self._sock, socket.socket) and not isinstance(self._sock, ssl.SSLSocket)
         self._sock.settimeout(0)
         try:
-            # Under TLS nothing can be looked at without taking it; there is nothing that should have come.
-            self._sock.recv(1, 0 if tls else socket.MSG_PEEK)
+            self._sock.recv(1, *[socket.MSG_PEEK] * plain)
         except (BlockingIOError, ssl.SSLWantReadError, TimeoutError):
             return True
-        except OSError:
+        except (OSError, ValueError):
             return False
         return False
 
-    def rest(self) -> None:
+    def idle(self) -> None:
         """Nothing is expected until the next request."""
-        self._ready.rest()
+        self._ready.idle()
         self.kept = True
 
     def close(self) -> None:
@@ -182,9 +184,11 @@ class Transport:
             requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError:
                 It failed, in one of many ways.
         """
-        ending = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n" % len(body)
+        bare = body is None and head.startswith((b"GET ", b"HEAD "))
+        ending = b"\r\n" if bare else b"Content-Length: %d\r\n\r\n" % len(body or b"")
+        line = self._kept_line()
         while True:
-            line = self._kept_line() or self._connect()
+            line = line or self._connect()
             began = time.monotonic()
             try:
                 line.send(head + ending, body or b"", began + seconds)
@@ -192,9 +196,10 @@ class Transport:
             except ConnectionError:
                 line.close()
                 # One that the upstream closed while it was idle. Had it looked at the request, it would have taken
-                # longer.
+                # longer. Another that was kept might be closed, too; but who is asked a third time is asked too often.
                 if not line.kept or time.monotonic() - began >= STALE_SECONDS:
                     raise
+                line = None
             except BaseException:
                 line.close()
                 raise
@@ -202,7 +207,7 @@ class Transport:
     def keep(self, line: Line) -> None:
         """Keep a connection for the next request."""
         if len(self._kept) < self._most:
-            line.rest()
+            line.idle()
             self._kept.append(line)
         else:
             line.close()
@@ -226,14 +231,32 @@ class Transport:
         connection = pool._new_conn()  # noqa: SLF001 - what else it does to a connection is not wanted
         connection.timeout = self._upstream.connect_timeout
         try:
-            if self._tunnels(pool):
+            if connection_requires_http_tunnel(pool.proxy, pool.proxy_config, urlsplit(self._upstream.base_url).scheme):
+                connection._tunnel = partial(self._tunnel, connection)  # noqa: SLF001
                 pool._prepare_proxy(connection)  # noqa: SLF001
             else:
                 connection.connect()
             return Line(connection, self._make_readiness(connection.sock))
+        except TimeoutError as exc:
+            connection.close()
+            raise urllib3.exceptions.ConnectTimeoutError(connection, "the TLS handshake, or the proxy") from exc
         except BaseException:
             connection.close()
             raise
+
+    def _tunnel(self, connection: Any) -> None:
+        """Have a proxy connect us; http.client would read its answer for as long as it goes on."""
+        deadline = time.monotonic() + self._upstream.connect_timeout
+        host = connection._tunnel_host.strip("[]")  # noqa: SLF001
+        place = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+        place += f":{connection._tunnel_port}"  # noqa: SLF001
+        fields = {"Host": place, **connection._tunnel_headers}  # noqa: SLF001
+        lines = [f"CONNECT {place} HTTP/1.1", *(f"{name}: {_text(value)}" for name, value in fields.items())]
+        connection.sock.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
+        answer = Answer(Blocking(connection.sock), deadline, has_body=False)
+        if not 200 <= answer.status < 300:
+            raise ConnectionRefusedError(0, f"the proxy answered {answer.status} to CONNECT")
+        connection.sock.settimeout(max(deadline - time.monotonic(), LEAST_SECONDS))
 
     def _pool(self) -> Any:
         request = requests.Request("GET", self._upstream.base_url).prepare()
@@ -242,19 +265,25 @@ class Transport:
         self._adapter.cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
         return pool
 
-    def _tunnels(self, pool: Any) -> bool:
-        return pool.proxy is not None and pool.scheme == "https"
-
     def _written(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         url = f"{self._upstream.base_url}{path}"
         request = self._session.prepare_request(requests.Request(method, url, headers=headers))
         request.headers.pop("Content-Length", None)  # that of no body
         target = self._adapter.request_url(request, self._session.proxies)
-        fields = {"Host": urlsplit(request.url or "").netloc.rpartition("@")[2], **request.headers}
+        host = _host_of(request.url or "")
         if self._upstream.proxy_url and target.startswith("http:"):
-            fields |= self._pool().proxy_headers
+            request.headers.update(self._pool().proxy_headers)
+            host = urlsplit(target).netloc.rpartition("@")[2]  # as in what it is asked for
+        fields = {"Host": host, **request.headers}
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {_text(value)}" for name, value in fields.items())]
         return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def _host_of(url: str) -> str:
+    """Return the `Host` of a URL, without what is for us only: the zone of an address, and the port that is usual."""
+    parts = parse_url(url)
+    host = re.sub(r"%[^\]]*", "", parts.host or "").rstrip(".")
+    return host if parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme or "")) else f"{host}:{parts.port}"
 
 
 def _text(value: str | bytes) -> str:

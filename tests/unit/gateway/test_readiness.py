@@ -75,7 +75,7 @@ def test_nobody_is_disturbed_after_it_is_over(watched: Watched, pair: Pair) -> N
     watched.limit(SHORT)
     pair[1].sendall(b"x")
     assert b"x" == watched.receive(100)
-    watched.rest()
+    watched.idle()
     gevent.sleep(SHORT * 2)
     watched.limit(LONG)
     gevent.spawn_later(0.01, pair[1].sendall, b"y")
@@ -170,7 +170,7 @@ def test_nobody_takes_anything_after_it_is_over(watched: Watched, pair: Pair) ->
     taken: list[bytes] = []
     watched.limit(LONG)
     watched.let_take(lambda data: not taken.append(data))
-    watched.rest()
+    watched.idle()
     watched.limit(LONG)
     pair[1].sendall(b"x")
     assert (b"x", []) == (watched.receive(100), taken)

@@ -132,9 +132,7 @@ def test_a_chunk_is_as_long_as_it_says(end: bytes, piece: int) -> None:
     assert not found.reusable
 
 
-@pytest.mark.parametrize(
-    "rest", [b"", b"2", b"2;name", b"2\r\nh", b"2\r\nhi", b"2\r\nhi\r", b"0", b"0\r\n", b"0\r\nx: y"]
-)
+@pytest.mark.parametrize("rest", [b"", b"2", b"2;name", b"2\r\nh", b"2\r\nhi", b"2\r\nhi\r", b"0"])
 def test_a_body_that_ends_inside_a_chunk_is_cut_off(rest: bytes) -> None:
     """Its size is not wrong, it is not there."""
     found = answer(OK + b"1\r\nx\r\n" + rest)
@@ -216,3 +214,25 @@ def test_the_body_has_no_deadline() -> None:
     found = Answer(wire, time.monotonic() + HOUR)
     before = len(wire.limits)
     assert (b"hi", before) == (body_of(found), len(wire.limits))
+
+
+def test_a_deadline_holds_though_something_comes() -> None:
+    """What frames the body is none of it."""
+    found = answer(OK + b"2;" + b"x" * 100, piece=len(OK))
+    with pytest.raises(TimeoutError):
+        found.read_some(time.monotonic() - 1)
+
+
+@pytest.mark.parametrize("end", [b"0\r\n", b"0\r\nx: y\r\n"])
+def test_trailers_may_be_left_out(end: bytes) -> None:
+    """Some servers leave then; nothing of the body is missing."""
+    found = answer(OK + b"2\r\nhi\r\n" + end)
+    assert (b"hi", False) == (body_of(found), found.reusable)
+
+
+def test_what_is_no_trailer_is_not_passed_over() -> None:
+    """It could be the next answer."""
+    found = answer(OK + b"2\r\nhi\r\n0\r\nHTTP/1.1 200 OK\r\n\r\n")
+    assert b"hi" == found.read_some()
+    with pytest.raises(http.client.HTTPException, match="trailer"):
+        found.read_some()

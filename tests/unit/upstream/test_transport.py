@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import http.client
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from urllib3.exceptions import ConnectTimeoutError
 
 from tests.servers import End, ScriptedUpstream, chunked, sized
 from wsgi_proxy.settings import UpstreamSettings
@@ -53,10 +55,111 @@ def test_requests_differ_in_their_length_only(transport: Transport, upstream: Sc
     assert [("POST", "/responses")] == list(headers.heads)
 
 
-def test_a_request_without_a_body_has_no_length(transport: Transport, upstream: ScriptedUpstream) -> None:
+@pytest.mark.parametrize(("method", "length"), [("GET", None), ("POST", "0"), ("DELETE", "0")])
+def test_a_request_without_a_body(
+    transport: Transport, upstream: ScriptedUpstream, method: str, length: str | None
+) -> None:
+    """Says so where one could be expected (:rfc:`9110`, section 8.6)."""
     upstream.reply(*sized(b"hi"))
-    assert b"hi" == asked(transport, None)
-    assert "content-length" not in upstream.next_request().headers
+    transport.exchange(transport.head_of(method, "/responses/r", HEADERS), None, seconds=SECONDS).close()
+    assert length == upstream.next_request().headers.get("content-length")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://up.test:80/v1", "up.test"),
+        ("https://up.test:443/v1", "up.test"),
+        ("https://up.test:80/v1", "up.test:80"),
+        ("http://[::1]:80/v1", "[::1]"),
+        ("http://[fe80::1%25lo]:81/v1", "[fe80::1]:81"),
+        ("http://up.test./v1", "up.test"),
+        ("http://user:pass@up.test/v1", "up.test"),
+    ],
+)
+def test_a_host_is_told_as_it_is_known(url: str, host: str) -> None:
+    """Without what says only how we get there."""
+    with closing(Transport(UpstreamSettings("up", url), 2, Blocking)) as transport:
+        assert f"\r\nHost: {host}\r\n".encode() in transport.head_of("POST", "/responses", HEADERS)
+
+
+def test_a_request_is_sent_twice_at_most(upstream: ScriptedUpstream) -> None:
+    """However many connections were kept: it may be the request that makes the upstream leave."""
+    with closing(Transport(UpstreamSettings("up", upstream.url), 8, Blocking)) as transport:
+        head = transport.head_of("POST", "/responses", HEADERS)
+        for _ in range(8):
+            upstream.reply(*sized(b""))
+        for exchange in [transport.exchange(head, b"{}", seconds=SECONDS) for _ in range(8)]:
+            exchange.close()
+        before = len(upstream.seen)
+        for _ in range(8):
+            upstream.reply(End.CLOSE)
+        with pytest.raises(ConnectionError):
+            transport.exchange(head, b"{}", seconds=SECONDS)
+        assert 2 == len(upstream.seen) - before
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: y", b"HTTP/1.1 2"])
+def test_an_upstream_that_has_begun_to_answer_is_not_asked_again(
+    transport: Transport, upstream: ScriptedUpstream, begun: bytes
+) -> None:
+    """It is at work on the request."""
+    upstream.reply(*sized(b"hi"))
+    assert b"hi" == asked(transport)
+    upstream.reply(begun, End.CLOSE)
+    with pytest.raises(http.client.HTTPException):
+        asked(transport)
+    assert [1, 1] == [request.connection for request in upstream.seen]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"Transfer-Encoding : chunked",
+        b"Transfer_Encoding\0: chunked",
+        b"x: y\rTransfer-Encoding: chunked",
+        b"x: y\0z",
+        b"no field",
+        b"Bad Name: x",
+        b"Transfer-Encoding: gzip, chunked",
+    ],
+)
+def test_a_connection_is_left_where_it_is_not_clear_where_an_answer_ends(
+    transport: Transport, upstream: ScriptedUpstream, field: bytes
+) -> None:
+    """What is left of it would be taken for the answer to somebody else's request."""
+    upstream.reply(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + field + b"\r\n\r\nhi", 0.1, End.CLOSE)
+    upstream.reply(*sized(b"ho"))
+    assert b"hi" == asked(transport)
+    assert b"ho" == asked(transport)
+    assert [1, 2] == [request.connection for request in upstream.seen]
+
+
+def proxied(proxy: ScriptedUpstream, url: str, seconds: float = SECONDS, **headers: str) -> Transport:
+    address = proxy.url.removeprefix("http://").removesuffix("/v1")
+    options = {"proxy_url": f"http://user:pass@{address}", "connect_timeout": seconds, "headers": headers}
+    return Transport(UpstreamSettings("up", url, **options), 2, Blocking)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ([b"HTTP/1.1 407 Who are you?\r\n\r\n"], ConnectionRefusedError),
+        ([b"nonsense\r\n\r\n"], http.client.BadStatusLine),
+        ([step for _ in range(100) for step in (b"HTTP/1.1 100 x\r\n\r\n", 0.05)], ConnectTimeoutError),
+        ([b"HTTP/1.1 200 OK\r\n", *[step for _ in range(100) for step in (b"x: y\r\n", 0.05)]], ConnectTimeoutError),
+        ([b"HTTP/1.1 200 OK\r\n\r\n", 5.0], ConnectTimeoutError),  # and then no TLS
+    ],
+)
+def test_a_proxy_that_does_not_connect_us_is_given_up(answer: list[bytes | float], error: type[Exception]) -> None:
+    """In the time that a connection may take, however long it goes on."""
+    with ScriptedUpstream() as proxy, closing(proxied(proxy, "https://upstream.example/v1", 0.5)) as transport:
+        proxy.reply(*answer, End.CLOSE)
+        with pytest.raises(error):
+            asked(transport)
+        request = proxy.next_request()
+        assert request.head.startswith("CONNECT upstream.example:443 HTTP/1.1\r\nHost: upstream.example:443\r\n")
+        assert "Basic dXNlcjpwYXNz" == request.headers["proxy-authorization"]
 
 
 def test_a_connection_is_kept_when_its_answer_has_come(transport: Transport, upstream: ScriptedUpstream) -> None:
@@ -104,13 +207,12 @@ def test_an_answer_may_come_before_the_request_has_gone(transport: Transport, up
 def test_the_connection_of_a_proxy_takes_whole_urls() -> None:
     """As requests sends them, with the proxy's own password."""
     with ScriptedUpstream() as proxy:
-        address = proxy.url.removeprefix("http://").removesuffix("/v1")
-        settings = UpstreamSettings("up", "http://upstream.example/v1", proxy_url=f"http://user:pass@{address}")
-        with closing(Transport(settings, 2, Blocking)) as transport:
+        with closing(proxied(proxy, "http://upstream.example/v1")) as transport:
             for _ in range(2):
                 proxy.reply(*sized(b"hi"))
-                assert b"hi" == asked(transport)
+                assert b"hi" == asked(transport, headers=Headers({**HEADERS, "proxy-authorization": "Basic other"}))
                 request = proxy.next_request()
                 assert request.head.startswith("POST http://upstream.example/v1/responses HTTP/1.1\r\nHost: upstream.")
+                assert 1 == request.head.lower().count("proxy-authorization: ")
                 assert "Basic dXNlcjpwYXNz" == request.headers["proxy-authorization"]
         assert [1, 1] == [request.connection for request in proxy.seen]

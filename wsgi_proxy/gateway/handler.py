@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import gevent
@@ -15,6 +16,7 @@ from .accesslog import Answer, write_line
 from .chunks import Input
 from .drain import DRAIN
 from .fields import Fields
+from .sockets import raw
 from .strictness import read_head
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -64,15 +66,26 @@ class StrictHandler(WebSocketHandler):
 
     def read_requestline(self) -> Any:
         """Read the first line of the next request; while it does not come, the connection can be ended."""
-        self.socket.settimeout(None)
-        seconds = self._seconds_to_first_byte or self.patience.request
-        with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
-            begun = self.rfile.peek(1)
+        begun = self._first_bytes(self._seconds_to_first_byte or self.patience.request)
         end = begun.find(END_OF_HEAD)
         self.has_all_read = end == len(begun) - len(END_OF_HEAD) >= 0
         if end < 0:  # which is rare: it nearly always comes in one piece
+            self.socket.settimeout(None)
             self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
         return super().read_requestline()
+
+    def _first_bytes(self, seconds: float) -> bytes:
+        sock = self.socket
+        is_plain = raw(sock) is not None
+        # TLS may read more than once for a byte, and each time anew for so long.
+        sock.settimeout(seconds if is_plain else None)
+        DRAIN.begin_to_wait(sock)
+        try:
+            with nullcontext() if is_plain else gevent.Timeout(seconds, TimeoutError):
+                begun: bytes = self.rfile.peek(1)
+        finally:
+            DRAIN.wait_no_more(sock)
+        return begun
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
-from websockets.server import ServerProtocol
+from websockets import protocol
+from websockets.extensions import Extension
 from websockets.streams import StreamReader
 
 from .sharing import LARGE_BYTES
@@ -30,8 +31,19 @@ class Reader(StreamReader):
         return whole
 
 
-class Protocol(ServerProtocol):
-    """The server's side of WebSocket, with that reader."""
+class Protocol(protocol.Protocol):
+    """
+    The server's side of WebSocket after its handshake, with that reader.
+
+    Args:
+        max_size: Bytes of the longest message.
+        extensions: What was agreed on at the handshake.
+    """
+
+    def __init__(self, max_size: int, extensions: Sequence[Extension] = ()) -> None:
+        # Not that of websockets for servers, which would be ready for another handshake, each time.
+        super().__init__(protocol.SERVER, state=protocol.OPEN, max_size=max_size, logger=QUIET)
+        self.extensions = list(extensions)
 
     def parse(self) -> Generator[None]:
         self.reader = Reader()  # nothing has been read: this is called once, at the beginning

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 from websockets.streams import StreamReader
 
 from wsgi_proxy.gateway.intake import Protocol, Reader
@@ -72,7 +71,7 @@ def test_what_is_large_is_not_copied() -> None:
 
 def test_frames_are_read_with_it() -> None:
     """As websockets makes them; the next one follows."""
-    protocol = Protocol(state=State.OPEN, max_size=2 * LARGE_BYTES)
+    protocol = Protocol(2 * LARGE_BYTES)
     assert isinstance(protocol.reader, Reader)
     frames = [Frame(Opcode.TEXT, LARGE), Frame(Opcode.PING, b"p"), Frame(Opcode.BINARY, LARGE[1:])]
     for frame in frames:

@@ -15,8 +15,8 @@ Imports point down only; a test walks them.
     gevent, gevent-websocket and Flask: who may connect, the client's WebSocket and its greenlets, the HTTP routes, the
     gunicorn worker, and how it ends.
 `upstream`
-    requests and websockets: one request in, payload bytes out; foreign errors become ours here. Which credential takes
-    a turn, and which one next if it fails.
+    requests, urllib3 and websockets: one request in, payload bytes out; foreign errors become ours here. Which
+    credential takes a turn, and which one next if it fails.
 `observe`
     What can be seen of sessions and turns: traces, log lines, timelines, metrics. Decides nothing.
 `protocol`
@@ -42,10 +42,11 @@ The life of a turn
 3. A message reaches `protocol/session.py`. It answers with the work that may start: a `Turn` to execute, or an
    `Answer`, which is frames that need no upstream (an error, a prewarm).
 4. A lane greenlet takes the turn to `upstream/execution.py`. A credential is picked (`upstream/credentials.py`), and
-   its upstream is asked by `upstream/http.py`: POST, stream, payload bytes; or by `upstream/websocket.py`, if it
-   speaks WebSocket itself.
-5. `protocol/turn.py` makes frames of them; the frames of one chunk leave in one send. Until there is output they are
-   held back, so that `upstream/failover.py` can have another credential take the turn if this one fails.
+   its upstream is asked by `upstream/http.py`: POST on a connection of `upstream/transport.py`, stream, payload bytes;
+   or by `upstream/websocket.py`, if it speaks WebSocket itself.
+5. `protocol/turn.py` makes frames of them; the frames of one read leave in one send. Until there is output they are
+   held back, so that `upstream/failover.py` can have another credential take the turn if this one fails. After that
+   an event that comes alone, and only has to be passed on, is passed on by `upstream/express.py` in the event loop.
 6. A terminal event ends the turn, and the session commits the new transcript. Anything else commits nothing.
 7. The client leaves: the greenlets end and the upstream response is closed at once.
 

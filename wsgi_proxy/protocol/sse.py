@@ -62,9 +62,9 @@ class Decoder:
         """
         if self.fault:
             raise self.fault
-        payload = None if self._line or self._data or self._skip_lf else self._one_event(chunk)
-        if payload:
-            return [payload]
+        whole = self.whole(chunk)
+        if whole is not None:
+            return [whole]
         payloads: list[bytes] = []
         try:
             self._feed(chunk, payloads)
@@ -74,14 +74,14 @@ class Decoder:
                 raise
         return payloads
 
-    def _one_event(self, chunk: bytes) -> bytes | None:
-        """Return the data of a chunk that is one event of a plain form; None if it is not."""
+    def whole(self, chunk: bytes) -> bytes | None:
+        """Return the data of one event of a plain form if a chunk is just that, as most are that come alone."""
         begin, size = 0, len(chunk)
         if chunk[:7] == b"event: ":
             begin = chunk.find(b"\n", 7) + 1
         if chunk[begin : begin + 6] != b"data: " or chunk.find(b"\n", begin) != size - 2 or chunk[-1] != LF:
             return None
-        if b"\r" in chunk or size > self._max_event_bytes:
+        if self._line or self._data or self._skip_lf or self.fault or size > self._max_event_bytes or b"\r" in chunk:
             return None
         self._at_start = False
         return chunk[begin + 6 : -2]

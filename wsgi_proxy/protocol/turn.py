@@ -199,21 +199,22 @@ class Turn:
         Raises:
             RequestError: The upstream did not understand `previous_response_id`; report it to `fail`.
         """
-        if self.over or payload == DONE_MARKER:
+        state = self.state
+        if state is _FINISHED or state is _FAILED or payload == DONE_MARKER:
             return None
         try:
             head = read_head(payload)
-            if self.opened and head.type not in TELLING and self._is_plain(head):
-                self._count(1, len(payload), head.type)
+            kind = head.type
+            passes = self.opened and kind not in TELLING and head.stream_id is ABSENT
+            if passes and state is _OPEN and self._stream_id is None:
+                self.events += 1
+                self.received_bytes += len(payload)
+                self.last_event = kind
                 return payload
             return self._frame_for(payload, head)
         except Malformed:
             self.dropped += 1
             return None
-
-    def _is_plain(self, head: Head) -> bool:
-        """Whether an event from which there is nothing to learn is passed on as it is."""
-        return self.state is _OPEN and self._stream_id is None and head.stream_id is ABSENT
 
     def _frame_for(self, payload: bytes, head: Head) -> bytes | None:
         raw = payload
@@ -240,7 +241,7 @@ class Turn:
             self.gave_up = raw
         elif not self.opened and is_output(kind):
             self.opened = True
-        self._count(1, len(raw), kind)
+        self.count(1, len(raw), kind)
         return frame
 
     def receive_all(self, payloads: list[bytes]) -> list[bytes]:
@@ -268,6 +269,16 @@ class Turn:
                     frames.append(frame)
         return frames
 
+    def plain_kind(self, payload: bytes) -> str | None:
+        """Return the type of an event that would be passed on as it is, and counted; None if there is more to do."""
+        if self.state is not _OPEN or not self.opened or self._stream_id is not None:
+            return None
+        try:
+            head = read_head(payload)
+        except Malformed:
+            return None
+        return head.type if head.type not in TELLING and head.stream_id is ABSENT else None
+
     def _pass_on(self, payloads: list[bytes], at: int, frames: list[bytes]) -> int:
         """Pass on payloads up to one from which there is something to learn, and that one; return how far it got."""
         events, size, kind = 0, 0, self.last_event
@@ -277,7 +288,7 @@ class Turn:
             try:
                 head = read_head(payload)
                 if head.type in TELLING or head.stream_id is not ABSENT:
-                    self._count(events, size, kind)
+                    self.count(events, size, kind)
                     frame = None if payload == DONE_MARKER else self._frame_for(payload, head)
                     if frame is not None:
                         frames.append(frame)
@@ -289,10 +300,11 @@ class Turn:
             size += len(payload)
             kind = head.type
             frames.append(payload)
-        self._count(events, size, kind)
+        self.count(events, size, kind)
         return at
 
-    def _count(self, events: int, size: int, kind: str | None) -> None:
+    def count(self, events: int, size: int, kind: str | None) -> None:
+        """Count events that are passed on; the last one is of this type."""
         self.events += events
         self.received_bytes += size
         self.last_event = kind

@@ -47,6 +47,7 @@ class Answer:
     Attributes:
         status: 200 to 999.
         headers: Names in lower case, values as latin-1 text; those of a name that is there several times, joined.
+        chunks: Decodes the body, if that is chunked.
         complete: Nothing of the body is still to come.
 
     Raises:
@@ -55,12 +56,12 @@ class Answer:
         http.client.HTTPException: What came is no HTTP.
     """
 
-    __slots__ = ("_chunks", "_left", "_rest", "_source", "_stays", "complete", "headers", "status")
+    __slots__ = ("_left", "_rest", "_source", "_stays", "chunks", "complete", "headers", "status")
 
     def __init__(self, source: Source, deadline: float, *, has_body: bool = True) -> None:
         self._source = source
         self._rest = b""  # read, but not looked at
-        self._chunks: Chunks | None = None
+        self.chunks: Chunks | None = None
         self._left: int | None = None  # bytes of the body that are still to come; None if that is not known
         self.complete = False
         self.status = 0
@@ -83,7 +84,7 @@ class Answer:
             http.client.IncompleteRead: The other side left in the middle.
             http.client.HTTPException: What came is not framed as it should be.
         """
-        chunks = self._chunks
+        chunks = self.chunks
         if chunks and chunks.fault:
             raise chunks.fault
         while not self.complete:
@@ -110,7 +111,7 @@ class Answer:
         return body
 
     def _see_end(self) -> None:
-        if self._chunks or self._left:
+        if self.chunks or self._left:
             raise http.client.IncompleteRead(b"")
         self.complete, self._stays = True, False
 
@@ -137,14 +138,14 @@ class Answer:
         if none:
             self._left = 0
         elif headers.get("transfer-encoding", "").lower() == "chunked":
-            self._chunks = Chunks()
+            self.chunks = Chunks()
         else:
             length, *others = {length.strip() for length in headers.get("content-length", "").split(",")}
             if others:
                 raise http.client.HTTPException("two lengths of one body")
             self._left = int(length) if length.isascii() and length.isdigit() else None
         self.complete = self._left == 0
-        self._stays = stays and (self._chunks is not None or self._left is not None)
+        self._stays = stays and (self.chunks is not None or self._left is not None)
 
     def _read_head(self, deadline: float) -> tuple[int, int, list[bytes]]:
         """Read one head; return the version, the status, and the lines of the fields."""

@@ -49,12 +49,9 @@ class Chunks:
         """
         if self.fault:
             raise self.fault
-        if not self._left and not self._begun and self._trailers is None:
-            # One whole chunk, as comes where events come one at a time.
-            line = _SIZE_LINE.match(data)
-            if line and 0 < (size := int(line[1], 16)) == len(data) - line.end() - 2 and data[-2:] == b"\r\n":
-                start = line.end()
-                return data[start : start + size]
+        whole = self.whole(data)
+        if whole is not None:
+            return whole
         if self._begun:
             data, self._begun = self._begun + data, b""
         parts: list[bytes] = []
@@ -67,6 +64,14 @@ class Chunks:
             if not parts:
                 raise
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def whole(self, data: bytes) -> bytes | None:
+        """Return the data of one chunk if that is all that was read, as it is where events come one at a time."""
+        line = _SIZE_LINE.match(data)
+        if line is None or self._left or self._begun or self._trailers is not None or self.fault:
+            return None
+        start, size = line.end(), int(line[1], 16)
+        return data[start:-2] if 0 < size == len(data) - start - 2 and data[-2:] == b"\r\n" else None
 
     def _take_chunks(self, data: bytes, parts: list[bytes]) -> int:
         """Take the data of chunks up to the last one; return where what follows that begins."""

@@ -34,6 +34,7 @@ from ..protocol.wire import (
     text_of,
 )
 from .credentials import Credential
+from .express import Send
 from .failover import (
     Attempts,
     Deliver,
@@ -66,6 +67,7 @@ class Executor:
         headers: Of the client's request: names in lower case, values as latin-1 text.
         schedule: Calls a function in so many seconds, if it is not killed before.
         asker: The name of the client's key; None where no keys are configured.
+        send: Sends a frame to the client of a session without waiting, if that can be; see `Express`.
 
     Attributes:
         pinned: The credential of the last turn that succeeded, which is preferred for the next.
@@ -79,6 +81,7 @@ class Executor:
         headers: Mapping[str, str],
         schedule: Schedule,
         asker: str | None = None,
+        send: Send | None = None,
     ) -> None:
         self.pinned: Credential | None = None
         self._upstreams = upstreams
@@ -87,6 +90,7 @@ class Executor:
         self._client = headers
         self._schedule = schedule
         self._asker = asker
+        self._send = send
         # Where the client's own key goes upstream, what is known of that key is known of this client only.
         own = authorization(headers, None).get("authorization", "")
         self._owner = hashlib.sha256(own.encode("latin-1")).hexdigest() if own else ""
@@ -313,7 +317,7 @@ class Executor:
         attempts: Attempts,
         opening: Opening,
     ) -> None:
-        trace = attempts.trace
+        trace, express = attempts.trace, False
         with execution as events:
             work.upstream_headers = events.headers
             if isinstance(events, Events):
@@ -321,18 +325,26 @@ class Executor:
             for payloads in events:
                 came_at = time.monotonic()
                 frames = work.receive_all(payloads)
-                if work.over:
+                over = work.over
+                if over:
                     self._pass_end(work, attempts, frames)
                 if frames:
                     opening.pass_on(frames)
                 trace.passed(work, payloads, frames, came_at)
-                if work.over:
+                if over:
                     if work.gave_up is None:
                         trace.succeeded(work)  # before the rest is read, which takes time
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
                     events.drain()
                     return
+                if opening.is_open and not express:
+                    express = True
+                    self._let_pass(work, events, trace)
         raise ClosedEarly("the upstream ended the stream")
+
+    def _let_pass(self, work: Turn | Passage, events: Events | EventStream, trace: TurnTrace) -> None:
+        if self._send and isinstance(work, Turn) and isinstance(events, EventStream) and not trace.journal.on:
+            events.let_pass(work, self._send, trace)
 
     def _pass_end(self, work: Turn | Passage, attempts: Attempts, frames: list[bytes]) -> None:
         """Do what has to be done before the last frame goes."""

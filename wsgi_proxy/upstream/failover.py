@@ -69,6 +69,7 @@ class Opening:
 
     Attributes:
         delivered: The client has got something of this attempt.
+        is_open: Whatever comes goes at once.
     """
 
     def __init__(self, work: Work, deliver: Deliver, schedule: Schedule, hold_seconds: float | None) -> None:
@@ -79,11 +80,11 @@ class Opening:
         self._hold_seconds = hold_seconds
         self._held: list[bytes] = []
         self._alarm: Alarm | None = None
-        self._open = False
+        self.is_open = False
 
     def pass_on(self, frames: list[bytes]) -> None:
         """Take the frames of one chunk."""
-        if self._open:
+        if self.is_open:
             self._deliver(frames)
             return
         self._held += frames
@@ -98,7 +99,7 @@ class Opening:
         self._hold_seconds = None
         frames, self._held = self._held, []
         if frames:
-            self.delivered = self._open = True
+            self.delivered = self.is_open = True
             self._deliver(frames)
 
     def _release_late(self) -> None:

@@ -109,7 +109,8 @@ class HTTPUpstream:
             UpstreamError: It cannot be reached, or what answered is no such API; the message says what was tried.
         """
         url = f"{self.url}/models"
-        headers = {**authorization({}, next(iter(self._upstream.api_keys), None)), **self._upstream.headers}
+        key = next(iter(self._upstream.api_keys), None)
+        headers = {**authorization({}, key), **self._upstream.headers, "accept-encoding": "identity"}
         try:
             head = self._transport.head_of("GET", "/models", headers)
             exchange = self._transport.exchange(head, None, seconds=PROBE_SECONDS)

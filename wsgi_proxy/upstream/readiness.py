@@ -10,8 +10,14 @@ from typing import Protocol
 LEAST_SECONDS = 0.001
 
 
+Take = Callable[[bytes], bool]
+
+
 class Readiness(Protocol):
     """Reads from one socket, and waits for it."""
+
+    def let_take(self, take: Take) -> None:
+        """Offer a function first what is read, until `rest`; what it takes nobody waits for. Not all do."""
 
     def limit(self, seconds: float) -> None:
         """Have each wait from now on, and each read and write, take so long at most."""
@@ -48,6 +54,9 @@ class Blocking:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+
+    def let_take(self, take: Take) -> None:
+        pass  # there is no loop that could offer anything
 
     def limit(self, seconds: float) -> None:
         self._sock.settimeout(max(seconds, LEAST_SECONDS))

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 import urllib3.exceptions
 
 from ..errors import ClosedEarly, TimedOut
+from ..observe.turn_trace import TurnTrace
 from ..protocol.rejection import passed_headers
 from ..protocol.sse import Decoder
+from ..protocol.turn import Turn
 from ..settings import UpstreamSettings
+from .express import Express, Send
 from .faults import no_event, silence, words_for
 from .transport import Exchange
 
@@ -41,8 +44,13 @@ class EventStream:
         self._answer = exchange.answer
         self._line = exchange.line
         self._upstream = upstream
-        self._max_event_bytes = max_event_bytes
         self._deadline: float | None = deadline
+        self._decoder = Decoder(max_event_bytes)
+
+    def let_pass(self, turn: Turn, send: Send, trace: TurnTrace) -> None:
+        """Have events of a turn that only have to be passed on passed on without waking up its greenlet."""
+        if self._answer.chunks:
+            self._line.let_take(Express(self._answer.chunks, self._decoder, turn, send, trace).take)
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """
@@ -54,16 +62,38 @@ class EventStream:
             ClosedEarly: The body broke off.
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
-        decoder = Decoder(self._max_event_bytes)
-        while chunk := self._read():
+        decoder = self._decoder
+        feed, read_some = decoder.feed, self._answer.read_some
+        try:
+            yield from self._until_first(decoder)
+            # Once for each event where they come one at a time, so what is not needed is not called.
+            while chunk := read_some():
+                yield feed(chunk)
+                if decoder.fault:
+                    raise decoder.fault
+        except TimeoutError as exc:
+            raise self._silence() from exc
+        except BROKEN as exc:
+            raise ClosedEarly(words_for(exc)) from exc
+        yield decoder.close()
+
+    def _until_first(self, decoder: Decoder) -> Iterator[list[bytes]]:
+        """Yield the payloads of the chunks up to the one that brings the first."""
+        while self._deadline is not None:
+            left = self._deadline - time.monotonic()
+            if left <= 0:  # a socket that always has something to read never times out
+                raise TimeoutError
+            self._line.limit(left)
+            chunk = self._answer.read_some()
+            if not chunk:
+                return
             payloads = decoder.feed(chunk)
-            if payloads and self._deadline is not None:
+            if payloads:
                 self._deadline = None
                 self._line.limit(self._upstream.gap_timeout)
             yield payloads
             if decoder.fault:
                 raise decoder.fault
-        yield decoder.close()
 
     def drain(self) -> None:
         """
@@ -84,19 +114,6 @@ class EventStream:
                 seen += len(chunk)
         except BROKEN:
             return
-
-    def _read(self) -> bytes:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:  # a socket that always has something to read never times out
-                raise self._silence()
-            self._line.limit(left)
-        try:
-            return self._answer.read_some()
-        except TimeoutError as exc:
-            raise self._silence() from exc
-        except BROKEN as exc:
-            raise ClosedEarly(words_for(exc)) from exc
 
     def _silence(self) -> TimedOut:
         if self._deadline is not None:

@@ -148,3 +148,51 @@ def test_others_run_before_a_read_under_tls(pair: Pair) -> None:
             assert b"x" == shared.receive(1)
             read += 1
             assert read < 100_000
+
+
+def test_what_somebody_takes_wakes_nobody(watched: Watched, pair: Pair) -> None:
+    """And the time to wait begins anew with each."""
+    taken: list[bytes] = []
+    watched.limit(SHORT * 3)
+    watched.let_take(lambda data: data != b"end" and not taken.append(data))
+    for number in range(8):
+        gevent.spawn_later(SHORT * number, pair[1].sendall, b"x")
+    gevent.spawn_later(SHORT * 8, pair[1].sendall, b"end")
+    assert (b"end", [b"x"] * 8) == (watched.receive(100), taken)
+    pair[1].sendall(b"y")
+    with pytest.raises(TimeoutError):
+        watched.receive(100)
+    assert b"y" == taken.pop()
+
+
+def test_nobody_takes_anything_after_it_is_over(watched: Watched, pair: Pair) -> None:
+    """The next answer on the connection is another turn's."""
+    taken: list[bytes] = []
+    watched.limit(LONG)
+    watched.let_take(lambda data: not taken.append(data))
+    watched.rest()
+    watched.limit(LONG)
+    pair[1].sendall(b"x")
+    assert (b"x", []) == (watched.receive(100), taken)
+
+
+def test_the_end_is_offered_and_not_taken(watched: Watched, pair: Pair) -> None:
+    """Or nobody would see it."""
+    watched.limit(LONG)
+    watched.let_take(bool)
+    pair[1].sendall(b"x")
+    gevent.spawn_later(0.01, pair[1].shutdown, socket.SHUT_WR)
+    assert b"" == watched.receive(100)
+
+
+def test_a_bug_in_who_takes_is_told(watched: Watched, pair: Pair) -> None:
+    """To the greenlet that waits, which would wait for ever."""
+
+    def take(data: bytes) -> bool:
+        raise ZeroDivisionError
+
+    watched.limit(LONG)
+    watched.let_take(take)
+    pair[1].sendall(b"x")
+    with pytest.raises(ZeroDivisionError):
+        watched.receive(100)

@@ -1,0 +1,137 @@
+"""Frames of several senders on one connection whose socket takes only a part at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from wsgi_proxy.errors import ConnectionLost
+from wsgi_proxy.gateway.care import Times
+from wsgi_proxy.gateway.connection import Connection
+
+SENDERS, MESSAGES = 5, 30
+LARGE = 300_000
+
+
+class Line:
+    """A connection, and its client."""
+
+    def __init__(self) -> None:
+        ours, self.client = socket.socketpair()
+        for sock in (ours, self.client):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.ours = ours
+        self.connection = Connection(ours, None, max_message_bytes=2**20, close_timeout=5.0, times=Times())
+        self._protocol = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN, max_size=None)
+        self.frames: list[Frame] = []
+
+    def hear(self, size: int) -> None:
+        self._protocol.receive_data(self.client.recv(size))
+        self.frames += [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+
+    @property
+    def texts(self) -> list[bytes]:
+        return [bytes(frame.data) for frame in self.frames if frame.opcode is Opcode.TEXT]
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    made = Line()
+    yield made
+    made.ours.close()
+    made.client.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frames_of_several_senders_stay_whole_and_in_order(line: Line, seed: int) -> None:
+    """Whether they wait or not, and whatever their size; a sender that does not wait sends again what was refused."""
+    chance = random.Random(seed)
+    connection = line.connection
+
+    def text(sender: int, number: int) -> bytes:
+        return b"%d %d %b" % (sender, number, b"x" * chance.choice((0, 10, 200, 5_000, 20_000)))
+
+    def waits(sender: int) -> None:
+        for number in range(MESSAGES):
+            connection.send([text(sender, number)])
+
+    def does_not_wait(sender: int) -> None:
+        for number in range(MESSAGES):
+            frame = text(sender, number)
+            while not connection.send_now(frame):
+                gevent.sleep(0.001)
+            gevent.sleep(0)
+
+    def answers(sender: int) -> None:
+        for number in range(MESSAGES):
+            connection.queue([b"%d %d " % (sender, number)])
+            gevent.sleep(0.002)
+
+    kinds = (waits, waits, does_not_wait, does_not_wait, answers)
+    senders = [gevent.spawn(kind, number) for number, kind in enumerate(kinds)]
+    with gevent.Timeout(60):
+        while len(line.texts) < SENDERS * MESSAGES:
+            line.hear(chance.choice((7, 1000, 2**20)))
+    gevent.joinall(senders, raise_error=True)
+    heard: dict[int, list[int]] = {}
+    for words in line.texts:
+        sender, number, rest = words.split(b" ")
+        assert set(rest) <= {ord("x")}
+        heard.setdefault(int(sender), []).append(int(number))
+    assert {sender: [*range(MESSAGES)] for sender in range(SENDERS)} == heard
+    assert sum(len(frame.serialize(mask=False)) for frame in line.frames) == connection.sent_bytes
+    assert SENDERS * MESSAGES == connection.sent_frames
+
+
+def test_what_does_not_wait_goes_at_once_or_not_at_all(line: Line) -> None:
+    """As long as somebody's frame is on its way, nobody else's is begun."""
+    connection = line.connection
+    waiting = gevent.spawn(connection.send, [b"x" * LARGE])
+    gevent.sleep(0.01)
+    assert not connection.send_now(b"no")
+    with gevent.Timeout(10):
+        while not waiting.ready():
+            line.hear(2**20)
+            gevent.sleep(0)
+    assert connection.send_now(b"yes")
+    with gevent.Timeout(10):
+        while len(line.texts) < 2:
+            line.hear(2**20)
+    assert [b"x" * LARGE, b"yes"] == line.texts
+
+
+def test_what_the_socket_does_not_take_leaves_later(line: Line) -> None:
+    """Without anybody waiting for it."""
+    assert line.connection.send_now(b"x" * LARGE)
+    assert not line.connection.send_now(b"no")
+    with gevent.Timeout(10):
+        while not line.texts:
+            line.hear(2**20)
+    assert [b"x" * LARGE] == line.texts
+    assert line.connection.send_now(b"yes")
+
+
+def test_nothing_goes_to_a_client_that_leaves(line: Line) -> None:
+    """Who waits is told that; who does not, that it did not go."""
+    line.client.close()
+    gevent.sleep(0.01)
+    with pytest.raises(ConnectionLost):
+        line.connection.send([b"x"])
+    assert not line.connection.send_now(b"x")
+    closing = Line()
+    closing.connection.close(1000)
+    with pytest.raises(ConnectionLost):
+        closing.connection.send([b"x"])
+    assert not closing.connection.send_now(b"x")
+    closing.client.close()
+    closing.connection.finish()
+    closing.ours.close()

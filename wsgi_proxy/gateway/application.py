@@ -13,7 +13,6 @@ from ..errors import ProxyError
 
 Environ = dict[str, Any]
 REFUSED = "wsgi_proxy.refused"  # in a WSGI environment
-SIGNALS = (request_started, request_finished, request_tearing_down)
 
 
 class Application(Flask):
@@ -62,7 +61,9 @@ class Application(Flask):
         return True
 
     def _is_ours(self, path: str) -> bool:
-        return self._is_unchanged and path in self._upgrades and not any(signal.receivers for signal in SIGNALS)
+        if not self._is_unchanged or path not in self._upgrades:
+            return False
+        return not (request_started.receivers or request_finished.receivers or request_tearing_down.receivers)
 
     @cached_property
     def _upgrades(self) -> frozenset[str]:

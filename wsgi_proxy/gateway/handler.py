@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import gevent
@@ -62,7 +61,8 @@ class StrictHandler(WebSocketHandler):
             return super().handle_one_request()
         finally:
             self._seconds_to_first_byte = self.patience.kept
-            self._head_has_come()
+            if self._deadline:
+                self._head_has_come()
 
     def read_requestline(self) -> Any:
         """Read the first line of the next request; while it does not come, the connection can be ended."""
@@ -76,16 +76,17 @@ class StrictHandler(WebSocketHandler):
 
     def _first_bytes(self, seconds: float) -> bytes:
         sock = self.socket
-        is_plain = raw(sock) is not None
-        # TLS may read more than once for a byte, and each time anew for so long.
-        sock.settimeout(seconds if is_plain else None)
         DRAIN.begin_to_wait(sock)
         try:
-            with nullcontext() if is_plain else gevent.Timeout(seconds, TimeoutError):
-                begun: bytes = self.rfile.peek(1)
+            if raw(sock) is not None:
+                sock.settimeout(seconds)
+                return self.rfile.peek(1)  # type: ignore[no-any-return]
+            # TLS may read more than once for a byte, and each time anew for so long.
+            sock.settimeout(None)
+            with gevent.Timeout(seconds, TimeoutError):
+                return self.rfile.peek(1)  # type: ignore[no-any-return]
         finally:
             DRAIN.wait_no_more(sock)
-        return begun
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
@@ -96,6 +97,9 @@ class StrictHandler(WebSocketHandler):
             self._head_has_come()
             self.socket.settimeout(self.patience.write)  # for the answer to a head that is not accepted
         return super().read_request(raw_requestline)
+
+    def _check_http_version(self) -> bool:
+        return True  # it is one of HTTP/1, or the head would not have been read
 
     def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802
         return self._fields  # the standard library's parser of mail would read the head once more

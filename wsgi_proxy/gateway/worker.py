@@ -75,7 +75,7 @@ class UpgradeHandler(StrictHandler):
         elif self.websocket is None:
             self.socket.settimeout(self.patience.request)
             WSGIHandler.run_application(self)
-        elif self._application_decides():
+        elif self._accept_key or self._application_decides():
             self._let_application_decide()
         else:
             self.accept()

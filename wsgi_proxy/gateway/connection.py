@@ -224,6 +224,7 @@ class Connection:
                 raise
         finally:
             timeout.close()
+            self._protocol.let_go()
 
     def tend(self, now: float) -> None:
         """
@@ -286,7 +287,6 @@ class Connection:
             shut(self._socket, socket.SHUT_RDWR)
 
     def _take_in(self) -> bool:
-        """Wait for the client to send something; tell whether it has not left."""
         try:
             data = self._early or self._socket.recv(READ_BYTES)
         except (OSError, ValueError):  # the latter if TLS was ended meanwhile

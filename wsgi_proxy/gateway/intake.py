@@ -48,3 +48,13 @@ class Protocol(protocol.Protocol):
     def parse(self) -> Generator[None]:
         self.reader = Reader()  # nothing has been read: this is called once, at the beginning
         return super().parse()
+
+    def receive_eof(self) -> None:
+        super().receive_eof()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Read no more, so that nothing refers to itself and waits for the collector of garbage."""
+        self.parser.close()
+        if self.parser_exc:
+            self.parser_exc.__traceback__ = None

@@ -202,7 +202,8 @@ class UpgradeHandler(StrictHandler):
                 # On a stack of its own, which would stay as large as it has ever been.
                 greenlet(self._ask_application).switch()
         finally:
-            websocket.closed = True  # or it would write a close frame when it is collected
+            websocket.closed = True  # or it would write a close frame when it goes
+            self.environ["wsgi.websocket"] = None  # it knows the environment, too
 
     def _is_opened_at_once(self) -> bool:
         opens: Callable[[dict[str, Any]], bool] | None = self.application.extensions.get(OPENS)

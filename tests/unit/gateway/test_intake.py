@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import gc
+import weakref
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -77,3 +79,20 @@ def test_frames_are_read_with_it() -> None:
     for frame in frames:
         protocol.receive_data(frame.serialize(mask=True))
     assert frames == protocol.events_received()
+
+
+@pytest.mark.parametrize("end", [Protocol.receive_eof, Protocol.let_go])
+@pytest.mark.parametrize("data", [b"", b"\x81", Frame(Opcode.CLOSE, b"").serialize(mask=True), b"\xff\xff"])
+def test_nothing_is_left_of_one_that_has_ended(data: bytes, end: Callable[[Protocol], None]) -> None:
+    """It is gone with its last reference, whatever has come."""
+    protocol = Protocol(100)
+    if data:
+        protocol.receive_data(data)
+    end(protocol)
+    seen = weakref.ref(protocol)
+    gc.disable()
+    try:
+        del protocol
+        assert seen() is None
+    finally:
+        gc.enable()

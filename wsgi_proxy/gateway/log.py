@@ -56,7 +56,7 @@ def _lock_quickly(handler: logging.Handler) -> None:
     It keeps threads apart, and not greenlets; but none makes way while it writes to a file or to a terminal.
     """
     if type(handler) in (logging.StreamHandler, logging.FileHandler):
-        handler.lock = monkey.get_original("threading", "RLock")()
+        handler.lock = monkey.get_original("_thread", "RLock")()
 
 
 def adopt_log(source: logging.Logger) -> None:

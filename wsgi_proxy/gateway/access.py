@@ -55,6 +55,8 @@ HOST_NOT_ALLOWED = (
 _AUTHORITY = r"(\[[0-9a-f:.]+\]|[^\s\[\]:/\\?#@,%]+)(?::([0-9]{0,5}))?"
 _HOST = re.compile(_AUTHORITY, re.ASCII | re.IGNORECASE)
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_AUTHORITY}", re.ASCII | re.IGNORECASE)
+# As `read_key` of the settings takes them: visible ASCII.
+_KEY = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
 _DEFAULT_PORTS = ("", "80", "443")
 
 
@@ -294,8 +296,7 @@ def _offers(environ: Mapping[str, Any]) -> list[_Offer]:
         protocol = part.strip(" \t")
         if protocol.startswith(SUBPROTOCOL):
             offers.append(_Offer(protocol.removeprefix(SUBPROTOCOL), protocol))
-    # As `read_key` of the settings takes them: visible ASCII.
-    return [offer for offer in offers if re.fullmatch(rf"[!-~]{{1,{LONGEST_KEY}}}", offer.key)][:MOST_OFFERS]
+    return [offer for offer in offers if _KEY.fullmatch(offer.key)][:MOST_OFFERS]
 
 
 def is_local_address(address: object) -> bool:

@@ -12,7 +12,7 @@ from flask.signals import request_finished, request_started, request_tearing_dow
 from ..errors import ProxyError
 
 Environ = dict[str, Any]
-SIGNALS = (request_started, request_finished, request_tearing_down)
+REFUSED = "wsgi_proxy.refused"  # in a WSGI environment
 
 
 class Application(Flask):
@@ -39,18 +39,31 @@ class Application(Flask):
 
     def wsgi_app(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-        if self._open and environ.get("wsgi.websocket") is not None and self._is_ours(environ["PATH_INFO"]):
-            try:
-                self._open(environ)
-            except ProxyError:
-                pass  # which is said again below
-            else:
-                return ()
+        if self._opens(environ):
+            return ()
         found: Iterable[bytes] = super().wsgi_app(environ, start_response)
         return found
 
+    def opens(self, environ: Environ) -> bool:
+        """Open an upgrade, if nobody has put anything around the application; tell whether it has been opened."""
+        return "wsgi_app" not in vars(self) and self._opens(environ)
+
+    def _opens(self, environ: Environ) -> bool:
+        if self._open is None or environ.get("wsgi.websocket") is None or REFUSED in environ:
+            return False
+        if not self._is_ours(environ["PATH_INFO"]):
+            return False
+        try:
+            self._open(environ)
+        except ProxyError:
+            environ[REFUSED] = True  # which Flask says
+            return False
+        return True
+
     def _is_ours(self, path: str) -> bool:
-        return self._is_unchanged and path in self._upgrades and not any(signal.receivers for signal in SIGNALS)
+        if not self._is_unchanged or path not in self._upgrades:
+            return False
+        return not (request_started.receivers or request_finished.receivers or request_tearing_down.receivers)
 
     @cached_property
     def _upgrades(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Mapping
@@ -118,7 +119,7 @@ class Bridge:
 
     def _relay(self, environ: Mapping[str, Any], websocket: Any, admission: Admission) -> Relay:
         headers = client_headers(environ)
-        name = uuid.uuid4().hex
+        name = os.urandom(16).hex()
         dialect = negotiate(headers.get("openai-beta"), self._settings.dialect)
         self._mind_turn_state(headers, websocket.handler)
         client = admission.client

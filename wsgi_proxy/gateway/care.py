@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import gevent
@@ -50,15 +48,6 @@ class Care:
     def __init__(self) -> None:
         self._charges: set[Charge] = set()
         self._rounds: gevent.Greenlet[..., None] | None = None
-
-    @contextmanager
-    def of(self, charge: Charge) -> Iterator[None]:
-        """Look after something while the context lasts."""
-        self.begin(charge)
-        try:
-            yield
-        finally:
-            self.end(charge)
 
     def begin(self, charge: Charge) -> None:
         """Look after something until `end`."""

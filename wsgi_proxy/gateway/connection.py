@@ -28,7 +28,7 @@ from ..protocol.wire import check_utf8
 from .care import Times
 from .compression import SHORTEST
 from .ending import code_of, ended_by, outcome_of
-from .intake import QUIET, Protocol
+from .intake import Protocol
 from .sharing import Share
 from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
@@ -87,8 +87,7 @@ class Connection:
         self._raw_send: Callable[[bytes], int] | None = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
-        self._protocol = Protocol(state=_OPEN, max_size=max_message_bytes, logger=QUIET)
-        self._protocol.extensions = list(extensions)
+        self._protocol = Protocol(max_message_bytes, extensions)
         self._writing = BoundedSemaphore(1)
         self._broken = False
         # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
@@ -106,8 +105,7 @@ class Connection:
         Then call `finish`.
         """
         share = Share()
-        while not self._protocol.close_expected() and not self._broken:
-            self._take_in()
+        while not self._protocol.close_expected() and not self._broken and self._take_in():
             share.resume(self._heard_at)
             yield from self._completed(share)
             if self._owed > MAX_OWED:
@@ -226,6 +224,7 @@ class Connection:
                 raise
         finally:
             timeout.close()
+            self._protocol.let_go()
 
     def tend(self, now: float) -> None:
         """
@@ -287,7 +286,7 @@ class Connection:
         with suppress(OSError):
             shut(self._socket, socket.SHUT_RDWR)
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> bool:
         try:
             data = self._early or self._socket.recv(READ_BYTES)
         except (OSError, ValueError):  # the latter if TLS was ended meanwhile
@@ -296,12 +295,13 @@ class Connection:
         if not data:
             self._protocol.receive_eof()
             self._broken = True
-            return
+            return False
         self._heard_at = time.monotonic()
         self.received_bytes += len(data)
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
             self._explain_limit()
+        return True
 
     def _explain_limit(self) -> None:
         error = RequestError(

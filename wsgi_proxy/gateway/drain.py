@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
 
@@ -67,27 +67,25 @@ class Drain:
         if self.begun:
             server.close()
 
-    @contextmanager
-    def conversation(self, conversation: Conversation) -> Iterator[None]:
-        """Have a session end in order, while the context lasts."""
+    def begin_conversation(self, conversation: Conversation) -> None:
+        """Have a session end in order, until `end_conversation`."""
         self._conversations.add(conversation)
         if self.begun:
             conversation.leave()
-        try:
-            yield
-        finally:
-            self._conversations.discard(conversation)
 
-    @contextmanager
-    def waiting(self, sock: socket.socket) -> Iterator[None]:
-        """Have a connection end that waits for its next request, while the context lasts."""
+    def end_conversation(self, conversation: Conversation) -> None:
+        """Let go of a session that has ended."""
+        self._conversations.discard(conversation)
+
+    def begin_to_wait(self, sock: socket.socket) -> None:
+        """Have a connection end that waits for its next request, until `wait_no_more`."""
         self._waiting.add(sock)
         if self.begun:
             _read_no_more(sock)
-        try:
-            yield
-        finally:
-            self._waiting.discard(sock)
+
+    def wait_no_more(self, sock: socket.socket) -> None:
+        """Let go of a connection whose next request has come."""
+        self._waiting.discard(sock)
 
     def count(self) -> None:
         """Count a turn, or a request; after `max_requests` of them the worker asks its master to be replaced."""

@@ -22,9 +22,11 @@ class Fields:
     status = ""
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._fields = [(name.decode("latin-1"), value.decode("latin-1").strip()) for name, value in fields]
+        self._fields: list[tuple[str, str]] = []
         self._first: dict[str, str] = {}
-        for name, value in self._fields:
+        for raw_name, raw_value in fields:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip()
+            self._fields.append((name, value))
             self._first.setdefault(name.lower(), value)
 
     def get(self, name: str, default: str | None = None) -> str | None:

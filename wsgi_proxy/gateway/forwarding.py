@@ -27,6 +27,8 @@ ALSO_ADDRESSES = (
     "HTTP_CF_CONNECTING_IP",
     "HTTP_X_ORIGINAL_FORWARDED_FOR",
 )
+_SAID_OF_ADDRESSES = frozenset((*ALSO_ADDRESSES, "HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"))
+_SAID_OF_CLIENTS = frozenset(("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_FORWARDED_PROTO"))
 
 # "for=192.0.2.43", 'for="[2001:db8:cafe::17]:4711"': RFC 7239, section 4.
 _FOR = re.compile(r'(?:^|[;,])[ \t]*for=("[^"]*"|[^;, \t]*)', re.IGNORECASE)
@@ -35,6 +37,8 @@ _ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+)(?::[0-9]+)?|(
 
 def is_handed_on_from_elsewhere(environ: Mapping[str, Any]) -> bool:
     """Tell if any header says of a request that it did not begin on this machine, whoever wrote it."""
+    if _SAID_OF_ADDRESSES.isdisjoint(environ):
+        return False
     named = [*_hops(environ), *_forwarded(environ)]
     for header in ALSO_ADDRESSES:
         named += _listed(environ, header)
@@ -49,6 +53,8 @@ def name_the_client(environ: MutableMapping[str, Any], trusted: tuple[Network, .
         environ: Its `REMOTE_ADDR` is who has connected: the last server on the way; nobody at a Unix socket.
         trusted: Whose word counts.
     """
+    if _SAID_OF_CLIENTS.isdisjoint(environ):
+        return
     peer = environ.get("REMOTE_ADDR") or ""
     if peer and not _is_trusted(peer, trusted):
         return

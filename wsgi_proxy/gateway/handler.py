@@ -15,6 +15,7 @@ from .accesslog import Answer, write_line
 from .chunks import Input
 from .drain import DRAIN
 from .fields import Fields
+from .sockets import raw
 from .strictness import read_head
 
 END_OF_HEAD = b"\r\n\r\n"
@@ -60,19 +61,32 @@ class StrictHandler(WebSocketHandler):
             return super().handle_one_request()
         finally:
             self._seconds_to_first_byte = self.patience.kept
-            self._head_has_come()
+            if self._deadline:
+                self._head_has_come()
 
     def read_requestline(self) -> Any:
         """Read the first line of the next request; while it does not come, the connection can be ended."""
-        self.socket.settimeout(None)
-        seconds = self._seconds_to_first_byte or self.patience.request
-        with DRAIN.waiting(self.socket), gevent.Timeout(seconds, TimeoutError):
-            begun = self.rfile.peek(1)
+        begun = self._first_bytes(self._seconds_to_first_byte or self.patience.request)
         end = begun.find(END_OF_HEAD)
         self.has_all_read = end == len(begun) - len(END_OF_HEAD) >= 0
         if end < 0:  # which is rare: it nearly always comes in one piece
+            self.socket.settimeout(None)
             self._deadline = gevent.Timeout.start_new(self.patience.request, TimeoutError)
         return super().read_requestline()
+
+    def _first_bytes(self, seconds: float) -> bytes:
+        sock = self.socket
+        DRAIN.begin_to_wait(sock)
+        try:
+            if raw(sock) is not None:
+                sock.settimeout(seconds)
+                return self.rfile.peek(1)  # type: ignore[no-any-return]
+            # TLS may read more than once for a byte, and each time anew for so long.
+            sock.settimeout(None)
+            with gevent.Timeout(seconds, TimeoutError):
+                return self.rfile.peek(1)  # type: ignore[no-any-return]
+        finally:
+            DRAIN.wait_no_more(sock)
 
     def read_request(self, raw_requestline: str) -> Any:
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
@@ -83,6 +97,9 @@ class StrictHandler(WebSocketHandler):
             self._head_has_come()
             self.socket.settimeout(self.patience.write)  # for the answer to a head that is not accepted
         return super().read_request(raw_requestline)
+
+    def _check_http_version(self) -> bool:
+        return True  # it is one of HTTP/1, or the head would not have been read
 
     def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802
         return self._fields  # the standard library's parser of mail would read the head once more

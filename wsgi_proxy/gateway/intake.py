@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
-from websockets.server import ServerProtocol
+from websockets import protocol
+from websockets.extensions import Extension
 from websockets.streams import StreamReader
 
 from .sharing import LARGE_BYTES
@@ -30,9 +31,30 @@ class Reader(StreamReader):
         return whole
 
 
-class Protocol(ServerProtocol):
-    """The server's side of WebSocket, with that reader."""
+class Protocol(protocol.Protocol):
+    """
+    The server's side of WebSocket after its handshake, with that reader.
+
+    Args:
+        max_size: Bytes of the longest message.
+        extensions: What was agreed on at the handshake.
+    """
+
+    def __init__(self, max_size: int, extensions: Sequence[Extension] = ()) -> None:
+        # Not that of websockets for servers, which would be ready for another handshake, each time.
+        super().__init__(protocol.SERVER, state=protocol.OPEN, max_size=max_size, logger=QUIET)
+        self.extensions = list(extensions)
 
     def parse(self) -> Generator[None]:
         self.reader = Reader()  # nothing has been read: this is called once, at the beginning
         return super().parse()
+
+    def receive_eof(self) -> None:
+        super().receive_eof()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Read no more, so that nothing refers to itself and waits for the collector of garbage."""
+        self.parser.close()
+        if self.parser_exc:
+            self.parser_exc.__traceback__ = None

@@ -87,16 +87,15 @@ class Memory:
             self._send_away()
             raise _full(f"the sessions hold {self._limit_bytes} bytes already (setting worker_transcript_bytes)")
 
-    @contextmanager
-    def of(self, holder: Holder) -> Iterator[None]:
-        """Count a session while the context lasts."""
+    def begin(self, holder: Holder) -> None:
+        """Count a session until `end`."""
         self._held[holder] = 0
-        try:
-            yield
-        finally:
-            self._total_bytes -= self._held.pop(holder)
-            self._may_forget.pop(holder, None)
-            self._leaving.discard(holder)
+
+    def end(self, holder: Holder) -> None:
+        """Count a session no more."""
+        self._total_bytes -= self._held.pop(holder, 0)
+        self._may_forget.pop(holder, None)
+        self._leaving.discard(holder)
 
     @contextmanager
     def request(self, size: int) -> Iterator[None]:

@@ -78,9 +78,14 @@ class Relay:
         """Serve the client until it leaves; then whatever still runs for it is cancelled."""
         connection, trace = self._connection, self._trace
         try:
-            with DRAIN.conversation(self), CARE.of(self), self._memory.of(self):
-                self._serve()
+            self._memory.begin(self)
+            CARE.begin(self)
+            DRAIN.begin_conversation(self)
+            self._serve()
         finally:
+            DRAIN.end_conversation(self)
+            CARE.end(self)
+            self._memory.end(self)
             trace.close(connection.outcome, code=connection.close_code, by=connection.closed_by)
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import suppress
 from io import BufferedReader
 from typing import Any
 
@@ -29,5 +28,7 @@ def buffered(sock: socket.socket, reader: BufferedReader) -> bytes:
 
 def send_small_packets_at_once(sock: socket.socket) -> None:
     """Have no write wait for the answer to the one before."""
-    with suppress(OSError):  # not a TCP socket
+    try:  # noqa: SIM105 - which takes less than what it would be shortened to
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # not a TCP socket
+        pass

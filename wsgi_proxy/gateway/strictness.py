@@ -42,10 +42,11 @@ def read_head(request_line: bytes, reader: BufferedIOBase) -> list[tuple[bytes, 
         ValueError: It says why, without words of the request, which may be secret.
     """
     method, minor = _parts(_REQUEST_LINE, request_line, "request line")
-    fields = [(name, value.strip(b" \t")) for name, value in read_fields(reader)]
+    fields = []
     values: dict[bytes, bytes] = {}
-    for name, value in fields:
-        known_as = name.lower()
+    for name, text in read_fields(reader):
+        known_as, value = name.lower(), text.strip(b" \t")
+        fields.append((name, value))
         if known_as in _ONCE and known_as in values:
             raise ValueError(f"more than one {known_as.decode()}")
         values[known_as] = value.lower()
@@ -71,10 +72,12 @@ def read_fields(reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
     """
     fields: list[tuple[bytes, bytes]] = []
     while (line := reader.readline(LONGEST_LINE)) != b"\r\n":
-        name, value = _parts(_FIELD, line, "header field")
+        found = _FIELD.fullmatch(line)
+        if found is None:
+            raise ValueError("a line that is no header field")
         if len(fields) == MOST_FIELDS:
             raise ValueError(f"more than {MOST_FIELDS} header fields")
-        fields.append((name, value))
+        fields.append((found[1], found[2]))
     return fields
 
 

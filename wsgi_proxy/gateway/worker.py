@@ -13,9 +13,10 @@ import gevent
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
-from geventwebsocket.websocket import WebSocket
+from geventwebsocket.websocket import Stream, WebSocket
 from greenlet import greenlet
 from gunicorn.workers.ggevent import PyWSGIServer
+from websockets.utils import accept_key
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
 from .drain import DRAIN, drain_at_exit
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
-
+# There, too: a function that opens an upgrade, and tells whether it has; otherwise the application is asked.
+OPENS = "wsgi_proxy.opens"
 
 # What a handler holds of a request; none of it is needed when the connection was accepted.
 OF_REQUEST = ("environ", "headers", "_fields", "wsgi_input", "rfile", "response_headers", "result", "requestline")
@@ -56,6 +58,7 @@ class UpgradeHandler(StrictHandler):
     # Called with the status of a handshake that is refused before the application sees it.
     on_refusal: Callable[[str], None] = staticmethod(lambda status: None)  # noqa: ARG005
     response_headers: Any = None
+    _accept_key = ""
     _conversation: Callable[[], None] | None = None
 
     def _connection_upgrade_requested(self) -> bool:
@@ -72,9 +75,8 @@ class UpgradeHandler(StrictHandler):
         elif self.websocket is None:
             self.socket.settimeout(self.patience.request)
             WSGIHandler.run_application(self)
-        elif self._application_decides():
-            # On a stack of its own, which would stay as large as it has ever been.
-            greenlet(self._let_application_decide).switch()
+        elif self._accept_key or self._application_decides():
+            self._let_application_decide()
         else:
             self.accept()
             self.run_websocket()
@@ -87,13 +89,37 @@ class UpgradeHandler(StrictHandler):
             subprotocol: One that the client offered; browsers leave if they offered some and none is chosen.
             extensions: Those that are accepted, as the header says it.
         """
-        if not self.headers_sent:
+        if self._accept_key:
+            self._write_101(subprotocol, extensions)
+        elif not self.headers_sent:
             if subprotocol is not None:
                 self.response_headers.append((b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
             if extensions is not None:
                 self.response_headers.append((b"Sec-WebSocket-Extensions", extensions.encode("latin-1")))
             self.write(b"")
         self.socket.settimeout(None)
+
+    def _write_101(self, subprotocol: str | None, extensions: str | None) -> None:
+        """Write what `start_response` and `write` would make of it, in less time."""
+        head = (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {self._accept_key}\r\n"
+        )
+        if turn_state := self._turn_state:
+            head += f"{TURN_STATE}: {turn_state}\r\n"
+        if subprotocol is not None:
+            head += f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
+        if extensions is not None:
+            head += f"Sec-WebSocket-Extensions: {extensions}\r\n"
+        self._accept_key, self.code = "", 101
+        self.headers_sent = self.close_connection = True
+        self._sendall(f"{head}\r\n".encode("latin-1"))
+
+    @property
+    def _turn_state(self) -> str:
+        """What a client says of its turn, and wants to have echoed on the 101; empty if it says nothing."""
+        state: str = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip(WHITE_SPACE)
+        return state if state and can_be_carried(TURN_STATE, state) else ""
 
     def go_on_with(self, conversation: Callable[[], None]) -> None:
         """
@@ -114,6 +140,8 @@ class UpgradeHandler(StrictHandler):
 
     def upgrade_websocket(self) -> list[bytes] | None:
         """Prepare the 101; return the body of the answer if the handshake is broken."""
+        if self._takes_part():
+            return None
         if self.request_version != "HTTP/1.1" and self.environ.get("HTTP_UPGRADE", "").lower() == "websocket":
             self.start_response("400 Bad Request", [])
             return [b"a WebSocket handshake is HTTP/1.1"]
@@ -121,14 +149,33 @@ class UpgradeHandler(StrictHandler):
         # The base class returns text, which the server cannot write.
         return None if parts is None else [part.encode() if isinstance(part, str) else part for part in parts]
 
+    def _takes_part(self) -> bool:
+        """
+        Take part in a handshake to which there is nothing to say but the 101, where the application decides.
+
+        The base class finds the same, and prepares an answer that would be taken apart again.
+        """
+        environ, key = self.environ, self.environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
+        if not (
+            environ.get("HTTP_UPGRADE", "").lower() == "websocket"
+            and "upgrade" in environ.get("HTTP_CONNECTION", "").lower()
+            and environ["REQUEST_METHOD"] == "GET"
+            and self.request_version == "HTTP/1.1"
+            and environ.get("HTTP_SEC_WEBSOCKET_VERSION") in self.SUPPORTED_VERSIONS
+            and _is_key(key)
+            and self._application_decides()
+            and not hasattr(self.application, "app_protocol")  # with which gevent-websocket chooses a subprotocol
+        ):
+            return False
+        self.websocket = AcceptedSocket(environ, Stream(self), self)
+        environ["wsgi.websocket_version"] = environ["HTTP_SEC_WEBSOCKET_VERSION"]
+        environ["wsgi.websocket"] = self.websocket
+        self._accept_key = accept_key(key)
+        return True
+
     def upgrade_connection(self) -> Any:
         # The base class takes a key that is not base64 for a bug of the server.
-        key = self.environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
-        try:
-            valid = len(base64.b64decode(key, validate=True)) == 16
-        except (binascii.Error, ValueError):
-            valid = False
-        if not valid:
+        if not _is_key(self.environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()):
             self.start_response("400 Bad Request", [])
             return ["Sec-WebSocket-Key must be 16 bytes in base64"]
         refusal = super().upgrade_connection()
@@ -138,8 +185,7 @@ class UpgradeHandler(StrictHandler):
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """Keep a client's turn state across reconnects by echoing it on the 101 (reference)."""
-        turn_state = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip(WHITE_SPACE)
-        if status.startswith("101") and turn_state and can_be_carried(TURN_STATE, turn_state):
+        if status.startswith("101") and (turn_state := self._turn_state):
             headers = [*headers, (TURN_STATE, turn_state)]
         return super().start_response(status, headers, exc_info)
 
@@ -150,18 +196,39 @@ class UpgradeHandler(StrictHandler):
     def _let_application_decide(self) -> None:
         websocket, self.websocket = self.websocket, None
         try:
-            self.result = self.application(self.environ, self._start_instead)
-            if not self.headers_sent:
-                self.process_result()
+            if self._is_opened_at_once():
+                self.result = []
+            else:
+                # On a stack of its own, which would stay as large as it has ever been.
+                greenlet(self._ask_application).switch()
         finally:
-            websocket.closed = True  # or it would write a close frame when it is collected
+            websocket.closed = True  # or it would write a close frame when it goes
+            self.environ["wsgi.websocket"] = None  # it knows the environment, too
+
+    def _is_opened_at_once(self) -> bool:
+        opens: Callable[[dict[str, Any]], bool] | None = self.application.extensions.get(OPENS)
+        return opens is not None and opens(self.environ)
+
+    def _ask_application(self) -> None:
+        self.result = self.application(self.environ, self._start_instead)
+        if not self.headers_sent:
+            self.process_result()
 
     def _start_instead(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         if self.headers_sent:  # accepted; what the application returns after the connection says nothing
             return lambda data: None  # noqa: ARG005
         self.environ["wsgi.websocket"] = None
+        self._accept_key = ""
         self.close_connection = False  # the 101 that is not written would have
         return self.start_response(status, headers, exc_info)
+
+
+def _is_key(text: str) -> bool:
+    """Tell if a text is 16 bytes in base64."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
 
 
 class Server(PyWSGIServer):

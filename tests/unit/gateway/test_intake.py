@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import gc
+import weakref
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 from websockets.streams import StreamReader
 
 from wsgi_proxy.gateway.intake import Protocol, Reader
@@ -72,9 +73,26 @@ def test_what_is_large_is_not_copied() -> None:
 
 def test_frames_are_read_with_it() -> None:
     """As websockets makes them; the next one follows."""
-    protocol = Protocol(state=State.OPEN, max_size=2 * LARGE_BYTES)
+    protocol = Protocol(2 * LARGE_BYTES)
     assert isinstance(protocol.reader, Reader)
     frames = [Frame(Opcode.TEXT, LARGE), Frame(Opcode.PING, b"p"), Frame(Opcode.BINARY, LARGE[1:])]
     for frame in frames:
         protocol.receive_data(frame.serialize(mask=True))
     assert frames == protocol.events_received()
+
+
+@pytest.mark.parametrize("end", [Protocol.receive_eof, Protocol.let_go])
+@pytest.mark.parametrize("data", [b"", b"\x81", Frame(Opcode.CLOSE, b"").serialize(mask=True), b"\xff\xff"])
+def test_nothing_is_left_of_one_that_has_ended(data: bytes, end: Callable[[Protocol], None]) -> None:
+    """It is gone with its last reference, whatever has come."""
+    protocol = Protocol(100)
+    if data:
+        protocol.receive_data(data)
+    end(protocol)
+    seen = weakref.ref(protocol)
+    gc.disable()
+    try:
+        del protocol
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -47,10 +47,19 @@ def stack() -> Iterator[ExitStack]:
         yield entered
 
 
+@contextmanager
+def held(memory: Memory, session: FakeSession) -> Iterator[None]:
+    memory.begin(session)
+    try:
+        yield
+    finally:
+        memory.end(session)
+
+
 def join(stack: ExitStack, memory: Memory, *sessions: FakeSession) -> None:
     """Have sessions come, and be active in this order."""
     for session in sessions:
-        stack.enter_context(memory.of(session))
+        stack.enter_context(held(memory, session))
         memory.note(session)
 
 
@@ -100,7 +109,7 @@ def test_who_is_active_again_has_something_to_forget_again(memory: Memory, stack
 def test_then_no_new_sessions_are_taken(memory: Memory, stack: ExitStack) -> None:
     """At the limit, not a byte before; they are when one has gone."""
     memory.admit()
-    with memory.of(session := FakeSession(LIMIT - 1)):
+    with held(memory, session := FakeSession(LIMIT - 1)):
         memory.note(session)
         memory.admit()
         session.newest += 1
@@ -168,7 +177,7 @@ def test_looking_is_no_activity(memory: Memory, stack: ExitStack) -> None:
 
 def test_what_has_been_given_is_counted_off(memory: Memory, stack: ExitStack) -> None:
     """Sessions that go leave nothing behind."""
-    with memory.of(session := FakeSession(MOST)):
+    with held(memory, session := FakeSession(MOST)):
         memory.note(session)
         assert not memory.has_room
     assert memory.has_room

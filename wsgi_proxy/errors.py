@@ -26,7 +26,9 @@ The exceptions of this project.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+AnyError = TypeVar("AnyError", bound=BaseException)
 
 
 class Kind(NamedTuple):
@@ -92,6 +94,16 @@ class ProxyError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def without_origin(error: AnyError) -> AnyError:
+    """
+    Return an error that is kept, and not raised any more, without what it remembers of where it came from.
+
+    A traceback holds all that was at hand there, such as a message of many MiB; and what holds the error, too.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 class RequestError(ProxyError):

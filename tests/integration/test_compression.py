@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from ..conftest import ProxyProcess, UpstreamProcess
+from ..conftest import GunicornProcess, ProxyProcess, UpstreamProcess
 from .wire import CONTINUATION, PING, PONG, TEXT, RawClient, create, frame
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -147,3 +148,27 @@ def test_the_command_line_and_the_environment_know_it(start_proxy: Callable[...,
     proxy = start_proxy("http://127.0.0.1:9/v1", env={"WSGI_PROXY_COMPRESSION": "true"})
     with RawClient(proxy.ws_url, headers=OFFER) as client:
         assert client.headers["sec-websocket-extensions"].startswith("permessage-deflate")
+
+
+def wrapped() -> object:
+    """An application that is not a Flask any more, so that the 101 goes out before it is asked."""
+    from wsgi_proxy.gateway.app import create_app
+
+    return partial(create_app())
+
+
+def test_a_client_that_cannot_be_told_gets_nothing_compressed(
+    upstream_process: UpstreamProcess, tmp_path: Path
+) -> None:
+    """The 101 was written before anybody knew of it."""
+    environment = {"WSGI_PROXY_UPSTREAM": upstream_process.url, "WSGI_PROXY_COMPRESSION": "true"}
+    options = ("-c", "gunicorn.conf.py", "-w", "1", "tests.integration.test_compression:wrapped()")
+    process = GunicornProcess(tmp_path, *options, env=environment)
+    try:
+        with Deflating(process.ws_url) as client:
+            assert (101, None) == (client.status, client.headers.get("sec-websocket-extensions"))
+            client.say(create())
+            assert "response.completed" == client.hear_turn()[-1]["type"]
+            assert not any(client.compressed)
+    finally:
+        process.stop()

@@ -181,9 +181,9 @@ class _Overheard:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._answer, name)
 
-    def read_some(self) -> bytes:
+    def read_some(self, deadline: float | None = None) -> bytes:
         """Return more of the body."""
-        part = self._answer.read_some()
+        part = self._answer.read_some(deadline)
         self._hear(part)
         return part
 

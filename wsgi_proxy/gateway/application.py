@@ -7,11 +7,26 @@ from functools import cached_property
 from typing import Any
 
 from flask import Flask, Response
-from flask.signals import request_finished, request_started, request_tearing_down
+from flask.signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
 
 from ..errors import ProxyError
 
 Environ = dict[str, Any]
+SIGNALS = (
+    appcontext_pushed,
+    appcontext_popped,
+    appcontext_tearing_down,
+    request_started,
+    request_finished,
+    request_tearing_down,
+)
 REFUSED = "wsgi_proxy.refused"  # in a WSGI environment
 
 
@@ -40,6 +55,7 @@ class Application(Flask):
     def wsgi_app(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         if self._opens(environ):
+            start_response("101 Switching Protocols", [])  # it was written before; whoever is around us wants to know
             return ()
         found: Iterable[bytes] = super().wsgi_app(environ, start_response)
         return found
@@ -61,9 +77,10 @@ class Application(Flask):
         return True
 
     def _is_ours(self, path: str) -> bool:
-        if not self._is_unchanged or path not in self._upgrades:
+        # Flask has to have seen one request, after which it lets nobody add anything.
+        if not (self._got_first_request and self._is_unchanged) or path not in self._upgrades:
             return False
-        return not (request_started.receivers or request_finished.receivers or request_tearing_down.receivers)
+        return not any(signal.receivers for signal in SIGNALS)
 
     @cached_property
     def _upgrades(self) -> frozenset[str]:
@@ -89,5 +106,6 @@ class Application(Flask):
 class Accepted(Response):
     """What an application returns after it has accepted an upgrade: nothing, for the 101 was written before."""
 
-    def __call__(self, *request: Any) -> Any:  # noqa: ARG002
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Any:  # noqa: ARG002
+        start_response("101 Switching Protocols", [])
         return ()

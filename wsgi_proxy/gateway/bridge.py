@@ -113,7 +113,7 @@ class Bridge:
             counted.end()
             raise
         if isinstance(websocket.handler, UpgradeHandler):
-            websocket.handler.go_on_with(partial(_serve, relay, counted))
+            websocket.handler.go_on_with(partial(_serve, relay, counted), counted.end)
         else:
             _serve(relay, counted)
 
@@ -182,7 +182,8 @@ class Bridge:
 
     def _accept(self, handler: UpgradeHandler, subprotocol: str | None) -> Extension | None:
         """Write the 101; return what compresses, if that was agreed on."""
-        offers = handler.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if self._settings.compression else ""
+        can_say = self._settings.compression and not handler.headers_sent
+        offers = handler.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "") if can_say else ""
         extensions, deflate = negotiate_compression(offers)
         try:
             handler.accept(subprotocol, extensions)

@@ -29,7 +29,7 @@ from .care import Times
 from .compression import SHORTEST
 from .ending import code_of, ended_by, outcome_of
 from .intake import Protocol
-from .sharing import Share
+from .sharing import LARGE_BYTES, Share
 from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
 
@@ -150,8 +150,7 @@ class Connection:
         """
         Send a text message without waiting, if nobody else is sending; never raises anything.
 
-        Returns:
-            Whether that was done; if not, nothing was.
+        Returns: Whether that was done; if not, nothing was.
         """
         try:
             sent = self._send_now((frame,))
@@ -167,6 +166,8 @@ class Connection:
         if not self._raw_send or others or self._broken or protocol.state is not _OPEN:
             return False
         data = framed(frames)
+        if len(data) >= LARGE_BYTES:
+            return False  # it is not taken at once, and should not be held twice
         try:
             sent = self._raw_send(data)
         except BlockingIOError:
@@ -345,12 +346,11 @@ class Connection:
         self.sent_frames += len(frames)
 
     def _append_compressed(self, frames: Sequence[bytes]) -> None:
-        protocol = self._protocol
         for frame in frames:
-            if len(frame) >= SHORTEST:
-                protocol.send_text(frame)
+            if SHORTEST <= len(frame) < LARGE_BYTES:  # a large one would hold up the loop
+                self._protocol.send_text(frame)
             else:
-                protocol.writes.append(framed([frame]))
+                self._protocol.writes.append(framed([frame]))
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.

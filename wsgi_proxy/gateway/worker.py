@@ -60,6 +60,7 @@ class UpgradeHandler(StrictHandler):
     response_headers: Any = None
     _accept_key = ""
     _conversation: Callable[[], None] | None = None
+    _give_up: Callable[[], None] = staticmethod(lambda: None)
 
     def _connection_upgrade_requested(self) -> bool:
         # Where it is, gevent hands the application the connection itself in place of the body, and with it the requests
@@ -121,18 +122,22 @@ class UpgradeHandler(StrictHandler):
         state: str = self.environ.get("HTTP_X_CODEX_TURN_STATE", "").strip(WHITE_SPACE)
         return state if state and can_be_carried(TURN_STATE, state) else ""
 
-    def go_on_with(self, conversation: Callable[[], None]) -> None:
+    def go_on_with(self, conversation: Callable[[], None], give_up: Callable[[], None]) -> None:
         """
         Have a connection that was accepted served when the application has returned.
 
         A session lasts for hours. What the application had for its one request need not, and neither does the stack
         on which it ran.
+
+        Args:
+            conversation: Serves the connection.
+            give_up: Is called instead if the application is ended before it has returned.
         """
-        self._conversation = conversation
+        self._conversation, self._give_up = conversation, give_up
 
     def handle_one_response(self) -> None:
         super().handle_one_response()
-        conversation, self._conversation = self._conversation, None
+        conversation, self._conversation, self._give_up = self._conversation, None, _nothing
         if conversation is not None:
             for name in OF_REQUEST:
                 self.__dict__.pop(name, None)
@@ -199,11 +204,21 @@ class UpgradeHandler(StrictHandler):
             if self._is_opened_at_once():
                 self.result = []
             else:
-                # On a stack of its own, which would stay as large as it has ever been.
-                greenlet(self._ask_application).switch()
+                self._ask_apart()
         finally:
             websocket.closed = True  # or it would write a close frame when it goes
             self.environ["wsgi.websocket"] = None  # it knows the environment, too
+
+    def _ask_apart(self) -> None:
+        """Ask the application on a stack of its own, which would stay as large as it has ever been."""
+        apart = greenlet(self._ask_application)
+        try:
+            apart.switch()
+        except BaseException:
+            apart.throw(gevent.GreenletExit)  # or it would go on for itself, and come back to whatever we do then
+            self._conversation = None
+            self._give_up()
+            raise
 
     def _is_opened_at_once(self) -> bool:
         opens: Callable[[dict[str, Any]], bool] | None = self.application.extensions.get(OPENS)
@@ -221,6 +236,10 @@ class UpgradeHandler(StrictHandler):
         self._accept_key = ""
         self.close_connection = False  # the 101 that is not written would have
         return self.start_response(status, headers, exc_info)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _is_key(text: str) -> bool:

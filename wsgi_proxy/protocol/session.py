@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..errors import ProxyError, RequestError
+from ..errors import ProxyError, RequestError, without_origin
 from . import messages
 from .dialect import Dialect
 from .frames import error_frame, prewarm_frames
@@ -220,7 +220,7 @@ class Session:
         try:
             return messages.parse(raw)
         except RequestError as error:
-            return error
+            return without_origin(error)
 
     def _start(self) -> list[Work]:
         started: list[Work] = []
@@ -242,6 +242,7 @@ class Session:
             return self.answer_prewarm(turn) if turn.prewarm and self._answers_prewarms else turn
         except (RequestError, Malformed) as exc:
             error = messages.invalid_json(exc) if isinstance(exc, Malformed) else exc
+            without_origin(error)
             return Answer(lane.name, [error_frame(error, lane.name)], error=error, arrival=waiting.arrival)
 
     def _turn_for(self, lane: Lane, message: Message) -> Turn:

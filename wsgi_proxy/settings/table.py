@@ -218,7 +218,7 @@ SETTINGS = (
         FLAG,
         "false",
         "",
-        "WebSocket messages of clients that offer `permessage-deflate` are compressed; 27 KiB more a session.",
+        "WebSocket messages of clients that offer `permessage-deflate` are compressed; 30 to 65 KiB more a session.",
     ),
     Setting("max_event_bytes", SIZE, "64MiB", "bytes", "Longest event of an upstream; a longer one fails its turn."),
     Setting("known_responses", whole(1), "32", "per session", "Newest response ids that a client can continue from."),

@@ -246,9 +246,12 @@ class Executor:
                 work.restart()
                 continue
             opening.release()
-            if error:
+            if error is None:
+                return True
+            try:
                 raise error
-            return True
+            finally:
+                error = None  # or its traceback, which holds what is at hand here, would hold itself
 
     def _attempts(self, work: Work, trace: TurnTrace | None) -> Attempts:
         made = self._credentials.maker_of(work.previous_id) if work.previous_id else None

@@ -28,12 +28,21 @@ class Case:
         self.app.open_upgrades(self._open)
         for change in changes:
             change(self.app)
+        self.upgrade()  # the first request is always Flask's
+        assert (1, 0) == (len(self.asked), len(self.opened))
+        self.asked.clear()
 
-    def upgrade(self, path: str = "/responses") -> None:
-        """Have an upgrade come."""
+    def upgrade(self, path: str = "/responses", told: list[str] | None = None) -> None:
+        """Have an upgrade come; the status is added to those that were told."""
+
+        def start_response(status: str, headers: object, exc_info: object = None) -> Any:
+            if told is not None:
+                told.append(status)
+            return lambda data: None
+
         environ = create_environ(path, headers={"Connection": "Upgrade", "Upgrade": "websocket"})
         environ["wsgi.websocket"] = object()
-        for _ in self.app(environ, lambda status, headers, exc_info=None: lambda data: None):
+        for _ in self.app(environ, start_response):
             pass
 
     def _open(self, environ: dict[str, Any]) -> None:
@@ -96,3 +105,19 @@ def test_listeners_of_signals_hear_all_requests() -> None:
     assert ([], 1) == (case.opened, len(heard))
     case.upgrade()
     assert (["/responses"], 1) == (case.opened, len(heard))
+
+
+def test_nobody_can_add_anything_later() -> None:
+    """Or it would be thought to run."""
+    case = Case()
+    case.upgrade()
+    with pytest.raises(AssertionError, match="first request"):
+        case.app.before_request(lambda: None)
+
+
+def test_whoever_is_around_is_told_the_status() -> None:
+    """As of every other request."""
+    told: list[str] = []
+    case = Case()
+    case.upgrade(told=told)
+    assert ["101 Switching Protocols"] == told

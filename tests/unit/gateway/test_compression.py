@@ -25,6 +25,10 @@ from wsgi_proxy.gateway.compression import negotiate
         ),
         ("x-other, permessage-deflate", "permessage-deflate; server_max_window_bits=11"),
         (
+            "permessage-deflate; server_max_window_bits=8, permessage-deflate",  # which zlib does not have
+            "permessage-deflate; server_max_window_bits=11",
+        ),
+        (
             "permessage-deflate; server_max_window_bits=99, permessage-deflate",
             "permessage-deflate; server_max_window_bits=11",
         ),

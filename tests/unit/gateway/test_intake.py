@@ -82,7 +82,7 @@ def test_frames_are_read_with_it() -> None:
 
 
 @pytest.mark.parametrize("end", [Protocol.receive_eof, Protocol.let_go])
-@pytest.mark.parametrize("data", [b"", b"\x81", Frame(Opcode.CLOSE, b"").serialize(mask=True), b"\xff\xff"])
+@pytest.mark.parametrize("data", [b"", b"\x81", b"\x88\x80mask", b"\xff\xff"])
 def test_nothing_is_left_of_one_that_has_ended(data: bytes, end: Callable[[Protocol], None]) -> None:
     """It is gone with its last reference, whatever has come."""
     protocol = Protocol(100)

@@ -203,6 +203,7 @@ class UpgradeHandler(StrictHandler):
                 greenlet(self._ask_application).switch()
         finally:
             websocket.closed = True  # or it would write a close frame when it goes
+            self._accept_key = ""
             self.environ["wsgi.websocket"] = None  # it knows the environment, too
 
     def _is_opened_at_once(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from ..conftest import GunicornProcess, ProxyProcess, UpstreamProcess
+from ..conftest import ROOT, GunicornProcess, ProxyProcess, UpstreamProcess
 from .wire import CONTINUATION, PING, PONG, TEXT, RawClient, create, frame
 
 OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -162,7 +162,7 @@ def test_a_client_that_cannot_be_told_gets_nothing_compressed(
 ) -> None:
     """The 101 was written before anybody knew of it."""
     environment = {"WSGI_PROXY_UPSTREAM": upstream_process.url, "WSGI_PROXY_COMPRESSION": "true"}
-    options = ("-c", "gunicorn.conf.py", "-w", "1", "tests.integration.test_compression:wrapped()")
+    options = ("-c", str(ROOT / "gunicorn.conf.py"), "-w", "1", "tests.integration.test_compression:wrapped()")
     process = GunicornProcess(tmp_path, *options, env=environment)
     try:
         with Deflating(process.ws_url) as client:

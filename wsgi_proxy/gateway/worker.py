@@ -207,6 +207,7 @@ class UpgradeHandler(StrictHandler):
                 self._ask_apart()
         finally:
             websocket.closed = True  # or it would write a close frame when it goes
+            self._accept_key = ""
             self.environ["wsgi.websocket"] = None  # it knows the environment, too
 
     def _ask_apart(self) -> None:

@@ -37,7 +37,7 @@ HTTP_CONNECTIONS = 1000
 M_MMAP_THRESHOLD = -3  # malloc.h
 LARGE_BYTES = 2**19
 # New objects before the youngest are looked at, and how often that is done before the older ones are.
-COLLECTED_AFTER = (700, 10, 100)
+COLLECTED_AFTER = (5000, 10, 100)
 
 
 def configured() -> dict[str, Any]:

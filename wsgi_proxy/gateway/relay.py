@@ -247,12 +247,12 @@ class Relay:
                 self._answer(self._session.answer_prewarm(turn), trace)
 
     def _within_time(self, turn: Turn, deliver: Callable[[list[bytes]], None], trace: TurnTrace) -> bool:
-        task = gevent.getcurrent()
-        self._since[task] = time.monotonic()
+        # Nothing here names the greenlet: if it is killed, what killed it would hold itself, and all that is at hand.
+        self._since[gevent.getcurrent()] = time.monotonic()
         try:
             return self._executor.execute(turn, deliver, trace)
         finally:
-            self._since.pop(task, None)
+            self._since.pop(gevent.getcurrent(), None)
 
     def _fail(self, turn: Turn, error: ProxyError, trace: TurnTrace) -> None:
         frame = turn.fail(error)

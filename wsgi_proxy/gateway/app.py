@@ -77,7 +77,8 @@ def create_blueprint(settings: Settings | None = None, *, status: bool = False) 
     Make a blueprint for an existing Flask application; it is served under `/v1/responses` and `/responses`.
 
     The application must run on gevent-websocket's handler, under gunicorn or alone. Call this in the worker, after
-    gevent has patched the standard library.
+    gevent has patched the standard library. What the application does after a request, it does when a connection has
+    been accepted, and before the first turn; with another handler than this project's, when the connection ends.
 
     Args:
         settings: As for `create_app`.

@@ -12,7 +12,6 @@ from flask.signals import request_finished, request_started, request_tearing_dow
 from ..errors import ProxyError
 
 Environ = dict[str, Any]
-REFUSED = "wsgi_proxy.refused"  # in a WSGI environment
 
 
 class Application(Flask):
@@ -39,26 +38,15 @@ class Application(Flask):
 
     def wsgi_app(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-        if self._opens(environ):
-            return ()
+        if self._open and environ.get("wsgi.websocket") is not None and self._is_ours(environ["PATH_INFO"]):
+            try:
+                self._open(environ)
+            except ProxyError:
+                pass  # which is said again below
+            else:
+                return ()
         found: Iterable[bytes] = super().wsgi_app(environ, start_response)
         return found
-
-    def opens(self, environ: Environ) -> bool:
-        """Open an upgrade, if nobody has put anything around the application; tell whether it has been opened."""
-        return "wsgi_app" not in vars(self) and self._opens(environ)
-
-    def _opens(self, environ: Environ) -> bool:
-        if self._open is None or environ.get("wsgi.websocket") is None or REFUSED in environ:
-            return False
-        if not self._is_ours(environ["PATH_INFO"]):
-            return False
-        try:
-            self._open(environ)
-        except ProxyError:
-            environ[REFUSED] = True  # which Flask says
-            return False
-        return True
 
     def _is_ours(self, path: str) -> bool:
         if not self._is_unchanged or path not in self._upgrades:

@@ -35,7 +35,7 @@ from .status.board import Board, Pulse
 from .status.routes import add_status_routes
 from .surface import Surface
 from .tidying import keep_tidy
-from .worker import EXTENSION, OPENS, UpgradeHandler
+from .worker import EXTENSION, UpgradeHandler
 
 PREFIXES = ("/v1", "")
 PATH = "/responses"
@@ -68,7 +68,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         bridge.open(environ)
 
     app.open_upgrades(open_upgrade)
-    app.extensions[OPENS] = app.opens
     return app
 
 

@@ -27,7 +27,6 @@ SIGNALS = (
     request_finished,
     request_tearing_down,
 )
-REFUSED = "wsgi_proxy.refused"  # in a WSGI environment
 
 
 class Application(Flask):
@@ -54,27 +53,16 @@ class Application(Flask):
 
     def wsgi_app(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-        if self._opens(environ):
-            start_response("101 Switching Protocols", [])  # it was written before; whoever is around us wants to know
-            return ()
+        if self._open and environ.get("wsgi.websocket") is not None and self._is_ours(environ["PATH_INFO"]):
+            try:
+                self._open(environ)
+            except ProxyError:
+                pass  # which is said again below
+            else:
+                start_response("101 Switching Protocols", [])  # written already; whoever is around us wants to know
+                return ()
         found: Iterable[bytes] = super().wsgi_app(environ, start_response)
         return found
-
-    def opens(self, environ: Environ) -> bool:
-        """Open an upgrade, if nobody has put anything around the application; tell whether it has been opened."""
-        return "wsgi_app" not in vars(self) and self._opens(environ)
-
-    def _opens(self, environ: Environ) -> bool:
-        if self._open is None or environ.get("wsgi.websocket") is None or REFUSED in environ:
-            return False
-        if not self._is_ours(environ["PATH_INFO"]):
-            return False
-        try:
-            self._open(environ)
-        except ProxyError:
-            environ[REFUSED] = True  # which Flask says
-            return False
-        return True
 
     def _is_ours(self, path: str) -> bool:
         # Flask has to have seen one request, after which it lets nobody add anything.

@@ -27,8 +27,7 @@ log = logging.getLogger(__name__)
 TURN_STATE = "x-codex-turn-state"
 # In `Flask.extensions`: a function that tells for which paths the application itself accepts or refuses an upgrade.
 EXTENSION = "wsgi_proxy"
-# There, too: a function that opens an upgrade, and tells whether it has; otherwise the application is asked.
-OPENS = "wsgi_proxy.opens"
+
 
 # What a handler holds of a request; none of it is needed when the connection was accepted.
 OF_REQUEST = ("environ", "headers", "_fields", "wsgi_input", "rfile", "response_headers", "result", "requestline")
@@ -201,17 +200,14 @@ class UpgradeHandler(StrictHandler):
     def _let_application_decide(self) -> None:
         websocket, self.websocket = self.websocket, None
         try:
-            if self._is_opened_at_once():
-                self.result = []
-            else:
-                self._ask_apart()
+            self._ask_apart()
         finally:
             websocket.closed = True  # or it would write a close frame when it goes
             self._accept_key = ""
             self.environ["wsgi.websocket"] = None  # it knows the environment, too
 
     def _ask_apart(self) -> None:
-        """Ask the application on a stack of its own, which would stay as large as it has ever been."""
+        """Ask on a stack of its own, which would stay as large as it has ever been: a page more for each session."""
         apart = greenlet(self._ask_application)
         try:
             apart.switch()
@@ -220,10 +216,6 @@ class UpgradeHandler(StrictHandler):
             self._conversation = None
             self._give_up()
             raise
-
-    def _is_opened_at_once(self) -> bool:
-        opens: Callable[[dict[str, Any]], bool] | None = self.application.extensions.get(OPENS)
-        return opens is not None and opens(self.environ)
 
     def _ask_application(self) -> None:
         self.result = self.application(self.environ, self._start_instead)

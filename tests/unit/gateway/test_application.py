@@ -121,38 +121,3 @@ def test_whoever_is_around_is_told_the_status() -> None:
     case = Case()
     case.upgrade(told=told)
     assert ["101 Switching Protocols"] == told
-
-
-def test_a_server_can_have_an_upgrade_opened_at_once() -> None:
-    """Before it has made the application do anything."""
-    case = Case()
-    assert case.app.opens({"PATH_INFO": "/responses", "wsgi.websocket": object()})
-    assert (["/responses"], []) == (case.opened, case.asked)
-
-
-@pytest.mark.parametrize(
-    "environ", [{"PATH_INFO": "/elsewhere", "wsgi.websocket": object()}, {"PATH_INFO": "/responses"}]
-)
-def test_what_is_not_opened_at_once(environ: dict[str, Any]) -> None:
-    assert not Case().app.opens(environ)
-
-
-def test_nothing_is_opened_at_once_behind_what_others_put_around() -> None:
-    """Such as a middleware that looks at each request."""
-
-    def wrap(app: Application) -> None:
-        app.wsgi_app = app.wsgi_app  # type: ignore[method-assign]
-
-    assert not Case(wrap).app.opens({"PATH_INFO": "/responses", "wsgi.websocket": object()})
-
-
-def test_what_was_refused_is_not_opened_again() -> None:
-    """By the application that is asked to say why."""
-    case = Case()
-    case.refuses = True
-    environ = create_environ("/responses", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
-    environ["wsgi.websocket"] = object()
-    assert not case.app.opens(environ)
-    case.refuses = False
-    list(case.app(environ, lambda status, headers, exc_info=None: lambda data: None))
-    assert ([], ["/responses"]) == (case.opened, case.asked)

@@ -20,12 +20,19 @@ def create_soak_app() -> Any:
     @app.before_request
     def tell_on_the_101() -> None:
         websocket = request.environ.get("wsgi.websocket")
-        if websocket:
-            websocket.handler.response_headers.append((WORKER.encode(), pid.encode()))
+        if not websocket:
+            return
+        handler = websocket.handler
+
+        def send_first(data: bytes) -> None:
+            del handler._sendall  # it is the class's again
+            handler._sendall(data.replace(b"\r\n", f"\r\n{WORKER}: {pid}\r\n".encode(), 1))
+
+        handler._sendall = send_first
 
     @app.after_request
     def tell(response: Response) -> Response:
-        response.headers[WORKER] = pid
+        response.headers.setdefault(WORKER, pid)
         return response
 
     return app

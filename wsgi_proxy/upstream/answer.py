@@ -25,7 +25,7 @@ _BEGINNING = b"HTTP/"
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 WHITE_SPACE = b" \t"
 # What does not begin like this is no field; http.client takes it, and all that follows, for the body.
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*)(.*)", re.DOTALL)
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r]*)(.*)", re.DOTALL)
 
 
 class Source(Protocol):
@@ -196,7 +196,7 @@ class Answer:
         except ConnectionError:
             if nothing_yet:
                 raise
-            data = b""
+            raise http.client.IncompleteRead(b"") from None
         if data:
             return data
         if nothing_yet:
@@ -216,7 +216,7 @@ def _fields(lines: Iterable[bytes]) -> tuple[dict[str, str], bool]:
                 fields[name] = f"{fields[name]} {line.strip(WHITE_SPACE).decode('latin-1')}".strip()
             continue
         field = _FIELD.fullmatch(line)
-        clear = clear and field is not None and not field[3]
+        clear = clear and field is not None and not field[3] and b"\0" not in line
         if field is None:
             name = ""
             continue

@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from .chunks import Chunks
+from .chunks import MAX_LINE_BYTES, Chunks
 
 READ_BYTES = 65536
 MAX_HEAD_BYTES = 2**18
-MAX_LINE_BYTES = 65536
 MAX_HEADERS = 100
 MAX_INTERIM = 1000
 _STATUS_LINE = re.compile(rb"HTTP/(\d)\.(\d)[ \t]+(\d{3})(?:[ \t].*)?", re.DOTALL)
@@ -45,7 +44,7 @@ class Answer:
     Args:
         source: Where it is read from.
         deadline: When the whole head must have come, by the monotonic clock.
-        has_body: Whether a body may follow, which is not so for HEAD.
+        has_body: Whether a body may follow, which is not so for CONNECT.
 
     Attributes:
         status: 200 to 999.

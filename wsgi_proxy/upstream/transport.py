@@ -170,7 +170,7 @@ class Transport:
                 headers.heads[method, path] = known
         return known
 
-    def exchange(self, head: bytes, body: bytes | None, *, seconds: float, has_body: bool = True) -> Exchange:
+    def exchange(self, head: bytes, body: bytes | None, *, seconds: float) -> Exchange:
         """
         Send a request and read the head of its answer.
 
@@ -178,7 +178,6 @@ class Transport:
             head: What `head_of` returned.
             body: None for none.
             seconds: From now, or from when the connection stands if it is new, to the end of the answer's head.
-            has_body: Whether the answer may have a body.
 
         Raises:
             requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError:
@@ -192,7 +191,7 @@ class Transport:
             began = time.monotonic()
             try:
                 line.send(head + ending, body or b"", began + seconds)
-                return Exchange(self, line, Answer(line, began + seconds, has_body=has_body))
+                return Exchange(self, line, Answer(line, began + seconds))
             except ConnectionError:
                 line.close()
                 # One that the upstream closed while it was idle. Had it looked at the request, it would have taken

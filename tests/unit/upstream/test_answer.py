@@ -188,7 +188,7 @@ def test_a_body_that_is_shorter_than_it_says_is_cut_off() -> None:
         found.read_some()
 
 
-def test_an_answer_to_head_has_no_body() -> None:
+def test_an_answer_to_connect_has_no_body() -> None:
     """Whatever length it tells."""
     assert answer(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", has_body=False).reusable
 

@@ -34,7 +34,7 @@ def echo(connection: Connection, message: bytes) -> None:
     The proxy sends nothing but text. So that binary messages come back as such, the core beneath the connection is
     asked to send them, and the connection to write what its core has.
     """
-    if connection._is_text:
+    if connection._assembly._is_text:
         connection.send([message])
     elif not connection._protocol.close_expected():
         connection._protocol.send_binary(message)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BufferedReader
+from typing import Any
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -23,12 +24,11 @@ from websockets.protocol import SEND_EOF, State
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
-from ..protocol.framing import framed
-from ..protocol.wire import check_utf8
+from ..protocol.framing import framed, framed_one
 from .care import Times
 from .compression import SHORTEST
 from .ending import code_of, ended_by, outcome_of
-from .intake import Protocol
+from .intake import Assembly, Protocol
 from .sharing import LARGE_BYTES, Share
 from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
@@ -84,15 +84,16 @@ class Connection:
         self._cause = LEFT
         self._socket = sock
         below = None if extensions else raw(sock)  # what is compressed leaves one by one
-        self._raw_send: Callable[[bytes], int] | None = below.send if below else None
+        self._raw_send: Any = below.send if below else None
         self._max_message_bytes = max_message_bytes
         self._close_timeout = close_timeout
         self._protocol = Protocol(max_message_bytes, extensions)
         self._writing = BoundedSemaphore(1)
         self._broken = False
-        # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
-        self._parts = bytearray()
-        self._is_text = True
+        # Nobody is sending, nothing waits, and the client is not leaving. Whatever changes that says so; that it holds
+        # again is found out when it is asked for, so that most events have one thing to look at.
+        self._clear = False
+        self._assembly = Assembly()
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
         self._early = buffered(sock, reader) if reader else b""
@@ -110,7 +111,7 @@ class Connection:
             yield from self._completed(share)
             if self._owed > MAX_OWED:
                 log.info("a client that sends without reading is cut off")
-                self._broken = True
+                self._clear, self._broken = False, True
             self._answer()
             if not share.make_way_in_time():
                 gevent.sleep(0)
@@ -140,7 +141,7 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
-        if not self._send_now(frames):
+        if not (self._clear or self._is_clear()) or not self._send_now(framed(frames), len(frames)):
             self._append(frames)  # before waiting for the others: frames leave in the order of their turns
         if self._protocol.writes:
             with self._writing:
@@ -152,34 +153,40 @@ class Connection:
 
         Returns: Whether that was done; if not, nothing was.
         """
+        if not (self._clear or self._is_clear()):
+            return False
         try:
-            sent = self._send_now((frame,))
+            sent = self._send_now(framed_one(frame), 1)
         except ConnectionLost:
             return False
-        self._answer()  # if the socket did not take all of it
+        if not self._clear:
+            self._answer()  # the socket did not take all of it
         return sent
 
-    def _send_now(self, frames: Sequence[bytes]) -> bool:
-        """Write messages as far as the socket takes them, which it nearly always does; the rest waits to be written."""
-        protocol = self._protocol
-        others = protocol.writes or self._writing.locked()
-        if not self._raw_send or others or self._broken or protocol.state is not _OPEN:
-            return False
-        data = framed(frames)
+    def _is_clear(self) -> bool:
+        """Look whether what is to be sent may be written at once."""
+        others = self._protocol.writes or self._writing.locked()
+        self._clear = bool(self._raw_send) and not (others or self._broken or self._protocol.state is not _OPEN)
+        return self._clear
+
+    def _send_now(self, data: bytes, count: int) -> bool:
+        """Write so many frames as far as the socket takes them, which it nearly always does; the rest waits."""
         if len(data) >= LARGE_BYTES:
             return False  # it is not taken at once, and should not be held twice
+        raw_send = self._raw_send
         try:
-            sent = self._raw_send(data)
+            sent = raw_send(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
-            self._broken = True
+            self._clear, self._broken = False, True
             raise ConnectionLost("the client has left") from exc
-        self.sent_frames += len(frames)
+        self.sent_frames += count
         self.sent_bytes += sent
         self.sent_at = time.monotonic()
         if sent < len(data):
-            protocol.writes.append(data[sent:])
+            self._clear = False
+            self._protocol.writes.append(data[sent:])
         return True
 
     def queue(self, frames: Sequence[bytes]) -> None:
@@ -199,6 +206,7 @@ class Connection:
     def close(self, code: int, reason: str = "") -> None:
         """Start the closing handshake, without waiting; `finish` completes it, in `close_timeout` at most."""
         if self._protocol.state is _OPEN:
+            self._clear = False
             self._protocol.send_close(code, reason)
             self._answer()
             self._patience = gevent.spawn_later(self._close_timeout, self._hang_up)
@@ -245,7 +253,7 @@ class Connection:
         elif self._pinged_at is None or self._heard_at >= self._pinged_at:
             self._pinged_at = None
             if times.ping_interval and now - self._heard_at >= times.ping_interval:
-                self._pinged_at = now
+                self._pinged_at, self._clear = now, False
                 self._protocol.send_ping(b"")
                 self._answer()
         elif now - max(self._pinged_at, self._slow_until) >= times.ping_timeout:
@@ -261,7 +269,7 @@ class Connection:
         """How much has come of a message that nobody has taken yet."""
         protocol = self._protocol
         arrived = sum(len(event.data) for event in protocol.events if isinstance(event, Frame))
-        return len(protocol.reader.buffer) + arrived + len(self._parts)
+        return len(protocol.reader.buffer) + arrived + self._assembly.held_bytes
 
     @property
     def outcome(self) -> str:
@@ -295,10 +303,11 @@ class Connection:
         self._early = b""
         if not data:
             self._protocol.receive_eof()
-            self._broken = True
+            self._clear, self._broken = False, True
             return False
         self._heard_at = time.monotonic()
         self.received_bytes += len(data)
+        self._clear = False  # it may be a ping, or a close frame
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
             self._explain_limit()
@@ -315,29 +324,19 @@ class Connection:
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
-        data, frame.data = frame.data, b""  # websockets holds on to its newest frame until the next one comes
-        if frame.opcode is not Opcode.CONT:
-            self._is_text = frame.opcode is Opcode.TEXT
-        if not frame.fin or frame.opcode is Opcode.CONT:
-            self._parts += data
-        if not frame.fin:
+        try:
+            return self._assembly.add(frame)
+        except UnicodeDecodeError as exc:
+            if self._protocol.state is _OPEN:
+                self._clear = False
+                self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
             return None
-        message = bytes(data)
-        if frame.opcode is Opcode.CONT:
-            message, self._parts = bytes(self._parts), bytearray()
-        if self._is_text:
-            try:
-                check_utf8(message)
-            except UnicodeDecodeError as exc:
-                if self._protocol.state is _OPEN:
-                    self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
-                return None
-        return message
 
     def _append(self, frames: Sequence[bytes]) -> None:
         protocol = self._protocol
         if protocol.state is not _OPEN:
             raise ConnectionLost("the client is leaving")
+        self._clear = False
         if protocol.extensions:
             self._append_compressed(frames)
         elif frames:
@@ -363,6 +362,7 @@ class Connection:
 
     def _flush(self) -> None:
         protocol = self._protocol
+        self._clear = False
         while writes := protocol.data_to_send():
             self._owed = 0
             if self._broken:

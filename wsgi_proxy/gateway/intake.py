@@ -1,4 +1,4 @@
-"""What websockets reads a client's frames from, so that a large message is not copied on its way."""
+"""How a client's bytes become messages: websockets' protocol, and what puts its frames together."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Generator, Sequence
 
 from websockets import protocol
 from websockets.extensions import Extension
+from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
+from ..protocol.wire import check_utf8
 from .sharing import LARGE_BYTES
 
 # Of websockets, which writes every message to its log where an application logs everything.
@@ -17,7 +19,10 @@ QUIET.setLevel(logging.WARNING)
 
 
 class Reader(StreamReader):
-    """A reader that hands over what it holds, instead of a copy, if that is large and just what is asked for."""
+    """
+    What websockets reads frames from, so that a large message is not copied on its way: what it holds is handed over,
+    instead of a copy, if that is large and just what is asked for.
+    """
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         return super().read_exact(n) if n < LARGE_BYTES else self._read_large(n)
@@ -58,3 +63,40 @@ class Protocol(protocol.Protocol):
         self.parser.close()
         if self.parser_exc:
             self.parser_exc.__traceback__ = None
+
+
+class Assembly:
+    """Puts the frames of messages together."""
+
+    __slots__ = ("_is_text", "_parts")
+
+    def __init__(self) -> None:
+        # Of a message whose last fragment has not come. In one piece: small ones would take many times their size.
+        self._parts = bytearray()
+        self._is_text = True
+
+    @property
+    def held_bytes(self) -> int:
+        """How much has come of a message that is not complete."""
+        return len(self._parts)
+
+    def add(self, frame: Frame) -> bytes | None:
+        """
+        Return the message that a frame of data completes; None if more frames follow.
+
+        Raises:
+            UnicodeDecodeError: It is text, and no valid UTF-8.
+        """
+        data, frame.data = frame.data, b""  # websockets holds on to its newest frame until the next one comes
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        if not frame.fin or frame.opcode is Opcode.CONT:
+            self._parts += data
+        if not frame.fin:
+            return None
+        message = bytes(data)
+        if frame.opcode is Opcode.CONT:
+            message, self._parts = bytes(self._parts), bytearray()
+        if self._is_text:
+            check_utf8(message)
+        return message

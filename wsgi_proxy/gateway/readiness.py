@@ -17,7 +17,7 @@ import gevent
 from gevent import get_hub
 from gevent.hub import Waiter
 
-from ..upstream.readiness import LEAST_SECONDS, Blocking, Readiness, Take
+from ..upstream.readiness import LEAST_SECONDS, Blocking, Lane, Readiness
 from .sharing import Share
 from .sockets import raw
 
@@ -61,6 +61,7 @@ class Watched:
 
     __slots__ = (
         "_began",
+        "_lane",
         "_loop",
         "_raw_recv",
         "_seconds",
@@ -76,7 +77,8 @@ class Watched:
         self._raw_recv: Callable[[int], bytes] = raw(sock).recv
         hub: Any = get_hub()
         self._loop = hub.loop
-        self._take: Take | None = None
+        self._lane: Lane | None = None
+        self._take: Callable[[bytes], float | None] | None = None  # of the lane, while that is open
         self._watcher: Any = hub.loop.io(sock.fileno(), READ)
         self._seconds = 0.0
         self._timer: Any = None
@@ -87,13 +89,14 @@ class Watched:
         self._sock.settimeout(self._seconds)  # for writes
         self._end_timer()
 
-    def let_take(self, take: Take) -> None:
-        self._take = take
+    def lead_past(self, lane: Lane) -> None:
+        self._lane = lane
 
     def receive(self, size: int, /) -> bytes:
         if self._timer is None:
             self._set_timer(self._seconds)
         self._began = time.monotonic()
+        self._take = self._lane.take if self._lane and self._lane.is_open() else None
         self._waiter: Any = Waiter()
         self._watcher.start(self._read, size)
         try:
@@ -104,21 +107,22 @@ class Watched:
 
     def _read(self, size: int) -> None:
         """Read, in the event loop; wake up the greenlet if nobody else takes what has come."""
+        receive, take = self._raw_recv, self._take  # what is called where it is looked up is looked up slowly
         try:
-            data = self._raw_recv(size)
-            taken = self._take is not None and self._take(data)
+            data = receive(size)
+            came_at = take(data) if take else None
         except BlockingIOError:  # there was a reason to wake up, but nothing to read
             return
         except Exception as exc:  # noqa: BLE001 - it is the greenlet's
             self._waiter.throw(exc)
             return
-        if taken:
-            self._began = time.monotonic()
-        else:
+        if came_at is None:
             self._waiter.switch(data)
+        else:
+            self._began = came_at
 
     def idle(self) -> None:
-        self._take = None
+        self._lane = self._take = None
         self._end_timer()
 
     def close(self) -> None:

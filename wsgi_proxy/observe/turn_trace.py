@@ -300,11 +300,13 @@ class TurnTrace:
         if self.journal.on and payloads:
             self.journal.events(self, self.attempts[-1], payloads, frames)
 
-    def passed_one(self, came_at: float) -> None:
-        """Note that a chunk with one event has been passed on, which was neither the first nor the first output."""
+    def passed_one(self, payload: bytes, came_at: float) -> None:
+        """Note that an event has been passed on as it came, alone, which was not the first output, nor before that."""
         self.last_chunk_at = came_at
         self.chunks += 1
         self.passing_seconds += time.monotonic() - came_at
+        if self.journal.on:
+            self.journal.events(self, self.attempts[-1], (payload,), (payload,))
 
     def attempt_failed(self, failure: Failure, rest: float) -> None:
         """Note that the attempt failed, and for how many seconds its credential rests."""

@@ -6,7 +6,8 @@ import re
 
 from ..errors import ProtocolFault
 
-LF = 10
+# `in` takes a while to find out that bytes are no number.
+LF, CR = b"\n\r"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _EVENT_NAME = re.compile(r"[\w.-]+", re.ASCII)
 # Events as almost all are: one line of data, and perhaps their name before it.
@@ -62,7 +63,7 @@ class Decoder:
         """
         if self.fault:
             raise self.fault
-        whole = self.whole(chunk)
+        whole = self._whole(chunk)
         if whole is not None:
             return [whole]
         payloads: list[bytes] = []
@@ -74,20 +75,25 @@ class Decoder:
                 raise
         return payloads
 
-    def whole(self, chunk: bytes) -> bytes | None:
+    @property
+    def between(self) -> bool:
+        """Whether what comes next is the beginning of an event, and not of the first."""
+        return not (self._line or self._data or self._skip_lf or self.fault or self._at_start)
+
+    def _whole(self, chunk: bytes) -> bytes | None:
         """Return the data of one event of a plain form if a chunk is just that, as most are that come alone."""
         begin, size = 0, len(chunk)
         if chunk[:7] == b"event: ":
             begin = chunk.find(b"\n", 7) + 1
         if chunk[begin : begin + 6] != b"data: " or chunk.find(b"\n", begin) != size - 2 or chunk[-1] != LF:
             return None
-        if self._line or self._data or self._skip_lf or self.fault or size > self._max_event_bytes or b"\r" in chunk:
+        if self._line or self._data or self._skip_lf or self.fault or size > self._max_event_bytes or CR in chunk:
             return None
         self._at_start = False
         return chunk[begin + 6 : -2]
 
     def _feed(self, chunk: bytes, payloads: list[bytes]) -> None:
-        if self._skip_lf or b"\r" in chunk:
+        if self._skip_lf or CR in chunk:
             self._take_lines(chunk, payloads)
             return
         if self._line or self._data:
@@ -132,7 +138,7 @@ class Decoder:
         if self._skip_lf and chunk[:1] == b"\n":
             chunk = chunk[1:]
         self._skip_lf = chunk[-1:] == b"\r"
-        if b"\r" in chunk:
+        if CR in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
         lines = chunk.split(b"\n")

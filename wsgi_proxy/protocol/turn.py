@@ -28,6 +28,7 @@ from .wire import (
     is_array,
     join_object,
     read_head,
+    read_passing_head,
     remove_field,
     replace_field,
     split_array,
@@ -142,6 +143,11 @@ class Turn:
         self._result: Transcript | None = None
         self._by_connection = False
         self._alias: str | None = None
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether events go to the client as they are, but for those from which there is something to learn."""
+        return self.opened and self.state is _OPEN and self._stream_id is None
 
     @property
     def needs_memory(self) -> bool:
@@ -260,7 +266,7 @@ class Turn:
         frames: list[bytes] = []
         at = 0
         while at < len(payloads):
-            if self.opened and self.state is _OPEN and self._stream_id is None:
+            if self.passes_on:
                 at = self._pass_on(payloads, at, frames)
             else:
                 frame = self.receive(payloads[at])
@@ -268,16 +274,6 @@ class Turn:
                 if frame is not None:
                     frames.append(frame)
         return frames
-
-    def plain_kind(self, payload: bytes) -> str | None:
-        """Return the type of an event that would be passed on as it is, and counted; None if there is more to do."""
-        if self.state is not _OPEN or not self.opened or self._stream_id is not None:
-            return None
-        try:
-            head = read_head(payload)
-        except Malformed:
-            return None
-        return head.type if head.type not in TELLING and head.stream_id is ABSENT else None
 
     def _pass_on(self, payloads: list[bytes], at: int, frames: list[bytes]) -> int:
         """Pass on payloads up to one from which there is something to learn, and that one; return how far it got."""
@@ -387,3 +383,13 @@ class Turn:
         if request_id:
             seen.append(f"upstream request id {request_id}")
         return f"stream closed before response.completed: {cause}; seen: {', '.join(seen)}"
+
+
+def passing_type(payload: bytes) -> str | None:
+    """Return the type of an event from which a turn that passes on learns nothing; None if it may learn something."""
+    try:
+        head = read_passing_head(payload)
+    except Malformed:
+        return None
+    kind = head.type
+    return kind if kind not in TELLING and head.stream_id is ABSENT else None

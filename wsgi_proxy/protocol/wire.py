@@ -21,6 +21,7 @@ __all__ = [
     "Head",
     "ItemHead",
     "Malformed",
+    "PassingHead",
     "Raw",
     "add_field",
     "check_utf8",
@@ -31,6 +32,7 @@ __all__ = [
     "item_heads",
     "join_object",
     "read_head",
+    "read_passing_head",
     "remove_field",
     "replace_field",
     "split_array",
@@ -60,6 +62,13 @@ class Head(msgspec.Struct, gc=False):
     stream_id: Raw = ABSENT
 
 
+class PassingHead(msgspec.Struct, gc=False):
+    """What shows that there is nothing else in an event which a turn needs to know."""
+
+    type: str | None = None
+    stream_id: Raw = ABSENT
+
+
 class ItemHead(msgspec.Struct, gc=False):
     """What a transcript needs to know of an item."""
 
@@ -72,6 +81,7 @@ class ItemHead(msgspec.Struct, gc=False):
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _arrays = msgspec.json.Decoder(list[Raw])
 _heads = msgspec.json.Decoder(Head)
+_passing_heads = msgspec.json.Decoder(PassingHead).decode
 _item_heads = msgspec.json.Decoder(ItemHead)
 _lists_of_item_heads = msgspec.json.Decoder(list[ItemHead])
 _encoder = msgspec.json.Encoder()
@@ -157,6 +167,20 @@ def read_head(payload: bytes) -> Head:
         return _heads.decode(payload)
     except msgspec.ValidationError:
         return _lenient_head(payload)
+    except FAULTS as exc:
+        raise Malformed(_words_of(exc)) from exc
+
+
+def read_passing_head(payload: bytes) -> PassingHead:
+    """
+    Read an event as `read_head` does, but only what is needed of one that is passed on as it is.
+
+    Raises:
+        Malformed: As `read_head`, or the value of a field is not of the expected type.
+    """
+    try:
+        payload.isascii() or payload.decode()
+        return _passing_heads(payload)
     except FAULTS as exc:
         raise Malformed(_words_of(exc)) from exc
 

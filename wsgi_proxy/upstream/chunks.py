@@ -49,7 +49,7 @@ class Chunks:
         """
         if self.fault:
             raise self.fault
-        whole = self.whole(data)
+        whole = self._whole(data)
         if whole is not None:
             return whole
         if self._begun:
@@ -70,10 +70,15 @@ class Chunks:
         """Whether nothing is missing but trailers, which some servers do not end."""
         return self._trailers is not None
 
-    def whole(self, data: bytes) -> bytes | None:
+    @property
+    def between(self) -> bool:
+        """Whether what comes next is the beginning of a chunk."""
+        return not (self._left or self._begun or self._trailers is not None or self.fault)
+
+    def _whole(self, data: bytes) -> bytes | None:
         """Return the data of one chunk if that is all that was read, as it is where events come one at a time."""
         line = _SIZE_LINE.match(data)
-        if line is None or self._left or self._begun or self._trailers is not None or self.fault:
+        if line is None or not self.between:
             return None
         start, size = line.end(), int(line[1], 16)
         return data[start:-2] if 0 < size == len(data) - start - 2 and data[-2:] == b"\r\n" else None

@@ -346,7 +346,7 @@ class Executor:
         raise ClosedEarly("the upstream ended the stream")
 
     def _let_pass(self, work: Turn | Passage, events: Events | EventStream, trace: TurnTrace) -> None:
-        if self._send and isinstance(work, Turn) and isinstance(events, EventStream) and not trace.journal.on:
+        if self._send and isinstance(work, Turn) and isinstance(events, EventStream):
             events.let_pass(work, self._send, trace)
 
     def _pass_end(self, work: Turn | Passage, attempts: Attempts, frames: list[bytes]) -> None:

@@ -8,15 +8,23 @@ all of it, or nothing at all; whatever is not as plain as that wakes up the gree
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 from ..observe.turn_trace import TurnTrace
 from ..protocol.sse import Decoder
-from ..protocol.turn import Turn
+from ..protocol.turn import Turn, passing_type
 from .chunks import Chunks
 
 Send = Callable[[bytes], bool]
+
+# What nearly all events are that come alone: a chunk that holds just one, with its data in one line.
+_beginning = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n(?:event: [^\r\n]+\n)?data: ").match
+# Numbers, because `in` takes a while to find out that bytes are none.
+LF, CR = b"\n\r"
+_END = b"\n\n\r\n"
+_END_BYTES = len(_END)
 
 
 class Express:
@@ -27,27 +35,43 @@ class Express:
         chunks, decoder: Of its answer.
         turn: That has shown output.
         send: Sends a frame to the client without waiting; returns whether it did, and does nothing if not.
-        trace: Of the turn, without a journal.
+        trace: Of the turn.
     """
 
-    __slots__ = ("_count", "_event", "_kind", "_send", "_trace", "_whole")
+    __slots__ = ("_chunks", "_decoder", "_send", "_trace", "_turn")
 
     def __init__(self, chunks: Chunks, decoder: Decoder, turn: Turn, send: Send, trace: TurnTrace) -> None:
-        self._whole = chunks.whole
-        self._event = decoder.whole
-        self._kind = turn.plain_kind
-        self._count = turn.count
+        self._chunks = chunks
+        self._decoder = decoder
+        self._turn = turn
         self._send = send
         self._trace = trace
 
-    def take(self, data: bytes) -> bool:
-        """Take what was read, and return true; or return false, and nothing has happened."""
+    def is_open(self) -> bool:
+        """Tell if anything can be taken, which stays as it is until the turn's greenlet runs."""
+        return self._chunks.between and self._decoder.between and self._turn.passes_on
+
+    def take(self, data: bytes) -> float | None:
+        """
+        Take what was read while the lane is open.
+
+        Every name that is looked up here costs something for each event: the caches hold other sessions' things.
+
+        Returns:
+            When it came, by the monotonic clock; None if it was not taken, and nothing has happened.
+        """
         came_at = time.monotonic()
-        chunk = self._whole(data)
-        payload = self._event(chunk) if chunk else None
-        kind = self._kind(payload) if payload else None
-        if kind is None or payload is None or not self._send(payload):
-            return False
-        self._count(1, len(payload), kind)
-        self._trace.passed_one(came_at)
-        return True
+        begun = _beginning(data)
+        if begun is None or data[-_END_BYTES:] != _END:
+            return None
+        payload = data[begun.end() : -_END_BYTES]
+        # The line end after the data is the chunk's, and that after the size, too.
+        if int(begun[1], 16) != len(data) - begun.end(1) - 4 or LF in payload or CR in payload:
+            return None
+        kind = passing_type(payload)
+        send = self._send
+        if kind is None or not send(payload):
+            return None
+        self._turn.count(1, len(payload), kind)
+        self._trace.passed_one(payload, came_at)
+        return came_at

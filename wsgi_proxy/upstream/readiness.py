@@ -10,14 +10,21 @@ from typing import Protocol
 LEAST_SECONDS = 0.001
 
 
-Take = Callable[[bytes], bool]
+class Lane(Protocol):
+    """A way for what is read, past whoever waits for it."""
+
+    def is_open(self) -> bool:
+        """Tell if anything can be taken, which stays as it is until whoever waits runs."""
+
+    def take(self, data: bytes, /) -> float | None:
+        """Take what was read, and return when it came, by the monotonic clock; None if it was not taken."""
 
 
 class Readiness(Protocol):
     """Reads from one socket, and waits for it."""
 
-    def let_take(self, take: Take) -> None:
-        """Offer a function first what is read, until `idle`; what it takes nobody waits for. Not all do."""
+    def lead_past(self, lane: Lane) -> None:
+        """Offer a lane first what is read, until `idle`; what it takes nobody waits for. Not all do."""
 
     def limit(self, seconds: float) -> None:
         """Have each wait from now on, and each read and write, take so long at most."""
@@ -55,7 +62,7 @@ class Blocking:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def let_take(self, take: Take) -> None:
+    def lead_past(self, lane: Lane) -> None:
         pass  # there is no loop that could offer anything
 
     def limit(self, seconds: float) -> None:

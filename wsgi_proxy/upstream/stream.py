@@ -14,6 +14,7 @@ from ..protocol.rejection import passed_headers
 from ..protocol.sse import Decoder
 from ..protocol.turn import Turn
 from ..settings import UpstreamSettings
+from .answer import READ_BYTES
 from .express import Express, Send
 from .faults import no_event, silence, words_for
 from .transport import Exchange
@@ -45,12 +46,14 @@ class EventStream:
         self._line = exchange.line
         self._upstream = upstream
         self._deadline: float | None = deadline
+        self._max_event_bytes = max_event_bytes
         self._decoder = Decoder(max_event_bytes)
 
     def let_pass(self, turn: Turn, send: Send, trace: TurnTrace) -> None:
         """Have events of a turn that only have to be passed on passed on without waking up its greenlet."""
-        if self._answer.chunks:
-            self._line.let_take(Express(self._answer.chunks, self._decoder, turn, send, trace).take)
+        chunks = self._answer.chunks
+        if chunks and self._max_event_bytes >= READ_BYTES:  # or one that comes alone may be too long
+            self._line.lead_past(Express(chunks, self._decoder, turn, send, trace))
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """

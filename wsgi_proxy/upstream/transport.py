@@ -55,7 +55,7 @@ class Line:
         kept: It has carried a request before this one.
     """
 
-    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "let_take", "limit", "receive")
+    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "lead_past", "limit", "receive")
 
     def __init__(self, connection: Any, ready: Readiness) -> None:
         self._connection = connection
@@ -65,7 +65,7 @@ class Line:
         self.kept = False
         self.limit = ready.limit
         self.receive = ready.receive
-        self.let_take = ready.let_take
+        self.lead_past = ready.lead_past
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
         """Send a request; an upstream that does not want all of it may have answered, which the reader sees."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -11,6 +11,20 @@ from wsgi_proxy.gateway.readiness import Shared, Watched, readiness
 
 Pair = tuple[socket.socket, socket.socket]
 SHORT, LONG = 0.1, 30.0
+
+
+class Taking:
+    """A lane that takes what a function says."""
+
+    def __init__(self, takes: Callable[[bytes], bool]) -> None:
+        self._takes = takes
+        self.open = True
+
+    def is_open(self) -> bool:
+        return self.open
+
+    def take(self, data: bytes) -> float | None:
+        return time.monotonic() if self._takes(data) else None
 
 
 @pytest.fixture
@@ -154,7 +168,7 @@ def test_what_somebody_takes_wakes_nobody(watched: Watched, pair: Pair) -> None:
     """And the time to wait begins anew with each."""
     taken: list[bytes] = []
     watched.limit(SHORT * 3)
-    watched.let_take(lambda data: data != b"end" and not taken.append(data))
+    watched.lead_past(Taking(lambda data: data != b"end" and not taken.append(data)))
     for number in range(8):
         gevent.spawn_later(SHORT * number, pair[1].sendall, b"x")
     gevent.spawn_later(SHORT * 8, pair[1].sendall, b"end")
@@ -169,17 +183,31 @@ def test_nobody_takes_anything_after_it_is_over(watched: Watched, pair: Pair) ->
     """The next answer on the connection is another turn's."""
     taken: list[bytes] = []
     watched.limit(LONG)
-    watched.let_take(lambda data: not taken.append(data))
+    watched.lead_past(Taking(lambda data: not taken.append(data)))
     watched.idle()
     watched.limit(LONG)
     pair[1].sendall(b"x")
     assert (b"x", []) == (watched.receive(100), taken)
 
 
+def test_a_lane_that_is_closed_is_offered_nothing(watched: Watched, pair: Pair) -> None:
+    """It is looked at whenever somebody begins to wait, for it opens and closes in between."""
+    lane = Taking(lambda data: data != b"end")
+    watched.limit(LONG)
+    watched.lead_past(lane)
+    lane.open = False
+    pair[1].sendall(b"x")
+    assert b"x" == watched.receive(100)
+    lane.open = True
+    pair[1].sendall(b"x")
+    gevent.spawn_later(SHORT, pair[1].sendall, b"end")
+    assert b"end" == watched.receive(100)
+
+
 def test_the_end_is_offered_and_not_taken(watched: Watched, pair: Pair) -> None:
     """Or nobody would see it."""
     watched.limit(LONG)
-    watched.let_take(bool)
+    watched.lead_past(Taking(bool))
     pair[1].sendall(b"x")
     gevent.spawn_later(0.01, pair[1].shutdown, socket.SHUT_WR)
     assert b"" == watched.receive(100)
@@ -192,7 +220,7 @@ def test_a_bug_in_who_takes_is_told(watched: Watched, pair: Pair) -> None:
         raise ZeroDivisionError
 
     watched.limit(LONG)
-    watched.let_take(take)
+    watched.lead_past(Taking(take))
     pair[1].sendall(b"x")
     with pytest.raises(ZeroDivisionError):
         watched.receive(100)

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from wsgi_proxy.observe.journal import Journal
 from wsgi_proxy.observe.session_trace import detached_turn
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
 from wsgi_proxy.protocol.sse import Decoder
 from wsgi_proxy.protocol.transcript import EMPTY
 from wsgi_proxy.protocol.turn import Turn
+from wsgi_proxy.upstream.answer import READ_BYTES
 from wsgi_proxy.upstream.chunks import Chunks
 from wsgi_proxy.upstream.express import Express
+from wsgi_proxy.upstream.stream import EventStream
 
 DELTA = b'{"type":"response.output_text.delta","delta":"h\xc3\xa9"}'
 ITEM = b'{"type":"response.output_item.done","output_index":0,"item":{"type":"message","id":"m"}}'
@@ -47,7 +53,7 @@ class Way:
         return self.ready
 
     def read(self, data: bytes, *, express: bool = True) -> None:
-        if express and self.express.take(data):
+        if express and self.express.is_open() and self.express.take(data) is not None:
             self.taken += 1
         else:
             self.sent += self.turn.receive_all(self.decoder.feed(self.chunks.feed(data)))
@@ -82,7 +88,8 @@ def test_others_do_not(payload: bytes) -> None:
     """A turn learns something from them, or they are none; a keepalive is plain as soon as there was output."""
     way = Way()
     way.read(chunk(event(DELTA)))
-    assert (b"keepalive" in payload) is way.express.take(chunk(event(payload)))
+    assert way.express.is_open()
+    assert (b"keepalive" in payload) is (way.express.take(chunk(event(payload))) is not None)
     assert [DELTA] == way.sent[:1]
 
 
@@ -97,7 +104,9 @@ def test_others_do_not(payload: bytes) -> None:
         chunk(event(DELTA).replace(b"\n", b"\r\n")),
         chunk(event(DELTA, b"id: 1\n")),
         chunk(b"data: {\ndata: }\n\n"),
-        chunk(event(b"x" * LIMIT)),
+        chunk(event(b'{"type":"response.output_text.delta"}\r')),
+        chunk(event(DELTA)).replace(b"\r\n", b";x\r\n", 1),
+        b"0" + chunk(event(DELTA))[1:],
         event(DELTA),
         b"0\r\n\r\n",
         b"",
@@ -108,7 +117,8 @@ def test_what_is_not_one_event_in_one_chunk_does_not(data: bytes) -> None:
     way = Way()
     way.read(chunk(event(DELTA)))
     before = way.account
-    assert not way.express.take(data)
+    assert way.express.is_open()
+    assert way.express.take(data) is None
     assert before == way.account
 
 
@@ -117,11 +127,24 @@ def test_named_lanes_and_clients_that_are_busy_do_not() -> None:
     named, busy = Way("a"), Way()
     for way in (named, busy):
         way.read(chunk(event(DELTA)))
-    busy.ready = False
-    for way in (named, busy):
-        before = way.account
-        assert not way.express.take(chunk(event(DELTA)))
-        assert before == way.account
+    assert not named.express.is_open()
+    busy.ready, before = False, busy.account
+    assert busy.express.is_open()
+    assert busy.express.take(chunk(event(DELTA))) is None
+    assert before == busy.account
+
+
+@pytest.mark.parametrize(
+    "begun", [chunk(event(DELTA))[:-1], b"1", chunk(event(DELTA)[:-1]), chunk(b"data: x\r"), b"0\r\n"]
+)
+def test_it_is_closed_in_the_middle_of_something(begun: bytes) -> None:
+    """Of a chunk, of an event, or of the end; and before the first event, which may begin with a byte order mark."""
+    way = Way()
+    assert not way.express.is_open()
+    way.read(chunk(event(DELTA)))
+    assert way.express.is_open()
+    way.read(begun, express=False)
+    assert not way.express.is_open()
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -146,3 +169,32 @@ def test_it_makes_no_difference(seed: int) -> None:
         with_express.read(piece)
         without.read(piece, express=False)
     assert without.account == with_express.account
+
+
+def test_a_journal_takes_it_down() -> None:
+    """As if it had gone the long way."""
+
+    class Diary(Journal):
+        on = True
+
+        def events(self, turn: object, attempt: object, payloads: Sequence[bytes], frames: Sequence[bytes]) -> None:
+            taken.append(([*payloads], [*frames]))
+
+    taken: list[tuple[list[bytes], list[bytes]]] = []
+    way = Way()
+    way.read(chunk(event(DELTA)))
+    way.trace.try_with("test")
+    way.trace.journal = Diary()
+    way.read(chunk(event(DELTA)))
+    assert (1, [([DELTA], [DELTA])]) == (way.taken, taken)
+
+
+@pytest.mark.parametrize(("limit", "led"), [(READ_BYTES, True), (READ_BYTES - 1, False)])
+def test_events_that_may_be_too_long_go_the_long_way(limit: int, led: bool) -> None:
+    """Where all that one read brings is allowed, the lane has no need to look."""
+    way, lanes = Way(), []
+    line = SimpleNamespace(lead_past=lanes.append)
+    exchange: Any = SimpleNamespace(answer=SimpleNamespace(headers={}, chunks=way.chunks), line=line)
+    upstream: Any = None
+    EventStream(exchange, upstream, 0.0, limit).let_pass(way.turn, way.send, way.trace)
+    assert led is bool(lanes)

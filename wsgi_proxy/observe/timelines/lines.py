@@ -68,7 +68,7 @@ class Scribe:
             joined = payloads[0] if len(payloads) == 1 else b",".join(payloads)
             if len(joined) <= self.longest or max(map(len, payloads)) <= self.longest:
                 for unwanted in self._not_plain:
-                    if unwanted in joined:
+                    if joined.find(unwanted) >= 0:  # `in` takes a while to find out that bytes are no number
                         break
                 else:  # which is so nearly always
                     return b'%b,"payloads":[%b]}\n' % (begin, joined)

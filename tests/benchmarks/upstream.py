@@ -7,12 +7,12 @@ It keeps no body, parses no JSON, and writes bytes that were made before.
 from __future__ import annotations
 
 import gc
+import heapq
 import itertools
 import re
 import select
 import socket
 import time
-from collections import deque
 
 from .answers import SENT_FORMAT, VARIANTS, Plan, plan_of
 
@@ -56,7 +56,7 @@ class Upstream:
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._connections: dict[int, Connection] = {}
-        self._paced: deque[tuple[int, Connection]] = deque()  # all have the same pace, so that they stay in order
+        self._paced: list[tuple[int, int, Connection]] = []  # all have the same pace, so that they stay in order
         self._numbers = itertools.count(1)
         self._variants = itertools.cycle(range(VARIANTS))
 
@@ -137,7 +137,7 @@ class Upstream:
         response_id = b"resp_%010d_%010d" % (next(self._numbers), connection.size)
         if plan.rate:
             self._write(connection, response_id.join(plan.opening))
-            self._paced.append((time.monotonic_ns() + 10**9 // plan.rate, connection))
+            heapq.heappush(self._paced, (time.monotonic_ns() + 10**9 // plan.rate, id(connection), connection))
         else:
             self._write(connection, response_id.join(plan.pieces))
 
@@ -163,7 +163,7 @@ class Upstream:
         """
         paced = self._paced
         for _ in range(min(len(paced), AT_ONCE)):
-            due, connection = paced[0]
+            due, number, connection = paced[0]
             late = time.monotonic_ns() - due
             if late < 0:
                 early = -late / 1e9
@@ -171,10 +171,11 @@ class Upstream:
                     return int((early - SOON / 3) * 1000) / 1000
                 time.sleep(max(early, TICK))
                 return 0.0
-            paced.popleft()
             plan = connection.plan
-            if not connection.closed and plan:
-                paced.append((due + 10**9 // plan.rate, connection))
+            if connection.closed or not plan:
+                heapq.heappop(paced)
+            else:
+                heapq.heapreplace(paced, (due + 10**9 // plan.rate, number, connection))
                 self._write(connection, (SENT_FORMAT % (time.time_ns(), late)).join(plan.paced[next(self._variants)]))
         return 0.0 if paced else -1.0
 

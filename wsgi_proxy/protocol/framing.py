@@ -24,12 +24,6 @@ USUAL = 1024
 _USUAL = tuple(header(size) for size in range(USUAL))
 
 
-def framed_one(frame: bytes) -> bytes:
-    """Return one text message as it goes over the wire; what it holds is copied once."""
-    size = len(frame)
-    return (_USUAL[size] if size < USUAL else header(size)) + frame
-
-
 def framed(frames: Sequence[bytes]) -> bytes:
     """
     Return text messages as they go over the wire, each in one frame.
@@ -38,7 +32,9 @@ def framed(frames: Sequence[bytes]) -> bytes:
         frames: UTF-8 text of any length; each is copied once.
     """
     if len(frames) == 1:
-        return framed_one(frames[0])
+        frame = frames[0]
+        size = len(frame)
+        return (_USUAL[size] if size < USUAL else header(size)) + frame
     pieces: list[bytes] = []
     add = pieces.append
     for frame in frames:

@@ -24,7 +24,7 @@ from websockets.protocol import SEND_EOF, State
 
 from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
-from ..protocol.framing import framed
+from ..protocol.framing import framed, framed_one
 from .care import Times
 from .compression import SHORTEST
 from .ending import code_of, ended_by, outcome_of
@@ -156,7 +156,7 @@ class Connection:
         if not (self._clear or self._is_clear()):
             return False
         try:
-            sent = self._send_now(framed((frame,)), 1)
+            sent = self._send_now(framed_one(frame), 1)
         except ConnectionLost:
             return False
         if not self._clear:

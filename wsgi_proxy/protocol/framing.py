@@ -24,6 +24,12 @@ USUAL = 1024
 _USUAL = tuple(header(size) for size in range(USUAL))
 
 
+def framed_one(frame: bytes) -> bytes:
+    """Return one text message as `framed` does; most events go alone, and a call takes as long as this."""
+    size = len(frame)
+    return (_USUAL[size] if size < USUAL else header(size)) + frame
+
+
 def framed(frames: Sequence[bytes]) -> bytes:
     """
     Return text messages as they go over the wire, each in one frame.

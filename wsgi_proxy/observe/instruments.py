@@ -18,12 +18,13 @@ shared.mind_directory()  # or the next import would make every process fail that
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values  # noqa: E402
 from prometheus_client.metrics import MetricWrapperBase  # noqa: E402
 
+from .counting import number_class  # noqa: E402
+
 REGISTRY = CollectorRegistry()
 # Whether the values of all workers are in files that each of them can read.
 SHARED = bool(getattr(values.ValueClass, "_multiprocess", False))
 if SHARED:
-    # Or every count would ask the system which process this is, which takes longer than to count.
-    values.ValueClass = values.MultiProcessValue(shared.own_pid)  # type: ignore[no-untyped-call]
+    values.ValueClass = number_class()
 
 # Of the conventions.
 DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Generic, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -20,6 +20,7 @@ from .. import __version__
 from ..settings import Settings
 from . import instruments as of
 from . import shared
+from .counting import Count, adder, observer
 from .labels import NONE, ModelNames, error_type
 from .scrape import families
 from .session_trace import WEBSOCKET, SessionTrace
@@ -34,7 +35,6 @@ ERRORS = (Outcome.FAILED, Outcome.REFUSED)
 # Of more rests than these not every end is looked at; they end by themselves.
 FEW_RESTS = 64
 
-Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 Parameters = ParamSpec("Parameters")
 
 
@@ -51,18 +51,25 @@ class Resting(Protocol):
     def until(self) -> float: ...
 
 
-class _Of(Generic[Kind]):
-    """A metric, by the values of its labels; faster than to look at the values anew each time."""
+class _Of(dict[str | tuple[str, ...], Count]):
+    """
+    What counts for a metric, by the values of its labels; faster than to look at the values anew each time.
 
-    def __init__(self, metric: Kind) -> None:
-        self._metric: Kind = metric
-        self._known: dict[tuple[str, ...], Kind] = {}
+    Args:
+        metric: With labels.
+        first: The values of its first labels, which are always the same.
+    """
 
-    def __call__(self, *labels: str) -> Kind:
-        known = self._known.get(labels)
-        if known is None:
-            known = self._known[labels] = self._metric.labels(*labels)
-        return known
+    def __init__(self, metric: Counter | Gauge | Histogram, *first: str) -> None:
+        super().__init__()
+        self._metric = metric
+        self._first = first
+
+    def __missing__(self, labels: str | tuple[str, ...]) -> Count:
+        rest = (labels,) if isinstance(labels, str) else labels
+        child = self._metric.labels(*self._first, *rest)
+        count = self[labels] = observer(child) if isinstance(child, Histogram) else adder(child)
+        return count
 
 
 class Metrics:
@@ -88,28 +95,35 @@ class Metrics:
         self._sessions, self._sessions_open = _Of(of.SESSIONS), _Of(of.SESSIONS_OPEN)
         self._turns, self._attempts, self._begun = _Of(of.TURNS), _Of(of.ATTEMPTS), _Of(of.TURNS_BEGUN)
         self._failovers, self._errors = _Of(of.FAILOVERS), _Of(of.ERRORS)
-        self._operation, self._first_token = _Of(of.OPERATION_SECONDS), _Of(of.FIRST_TOKEN_SECONDS)
-        self._per_token, self._tokens = _Of(of.OUTPUT_TOKEN_SECONDS), _Of(of.TOKEN_USAGE)
+        self._operation = _Of(of.OPERATION_SECONDS, *OPERATION)
+        self._first_token = _Of(of.FIRST_TOKEN_SECONDS, *OPERATION)
+        self._per_token = _Of(of.OUTPUT_TOKEN_SECONDS, *OPERATION)
+        self._tokens = _Of(of.TOKEN_USAGE, *OPERATION)
         self._upstream, self._client, self._messages = (
-            (_Of(metric)("received"), _Of(metric)("sent"))
-            for metric in (of.UPSTREAM_BYTES, of.CLIENT_BYTES, of.CLIENT_MESSAGES)
+            (of_metric["received"], of_metric["sent"])
+            for of_metric in (_Of(of.UPSTREAM_BYTES), _Of(of.CLIENT_BYTES), _Of(of.CLIENT_MESSAGES))
+        )
+        self._in_flight, self._events = adder(of.TURNS_IN_FLIGHT), adder(of.UPSTREAM_EVENTS)
+        self._saved = adder(of.SAVED_BYTES)
+        self._queue, self._request_overhead, self._event_overhead = (
+            observer(histogram) for histogram in (of.QUEUE_SECONDS, of.REQUEST_OVERHEAD, of.EVENT_OVERHEAD)
         )
 
     def session_opened(self, session: SessionTrace) -> None:
         if session.transport == WEBSOCKET:
-            self._sessions(session.dialect).inc()
-            self._sessions_open(session.dialect).inc()
+            self._sessions[session.dialect](1)
+            self._sessions_open[session.dialect](1)
 
     def session_closed(self, session: SessionTrace) -> None:
         if session.transport == WEBSOCKET:
-            self._sessions_open(session.dialect).dec()
+            self._sessions_open[session.dialect](-1)
             self._carry(session)
             self._carried.pop(session.name, None)
         of.TRANSCRIPT_BYTES.set(self._held())
 
     def turn_began(self, turn: TurnTrace) -> None:
-        self._begun(turn.session.transport).inc()
-        of.TURNS_IN_FLIGHT.inc()
+        self._begun[turn.session.transport](1)
+        self._in_flight(1)
 
     def attempt_failed(self, turn: TurnTrace, attempt: Attempt) -> None:  # noqa: ARG002 - as it is called
         of.FAILED_ATTEMPTS.labels(attempt.credential, attempt.fault or "").inc()
@@ -117,14 +131,16 @@ class Metrics:
 
     def turn_ended(self, turn: TurnTrace) -> None:
         outcome = turn.outcome or Outcome.CANCELLED
-        of.TURNS_IN_FLIGHT.dec()
-        self._turns(outcome.value, turn.credential or NONE).inc()
+        attempts = turn.attempts
+        self._in_flight(-1)
+        self._turns[outcome._value_, attempts[-1].credential if attempts else NONE](1)
+        error = error_type(turn.cause)
         if outcome in ERRORS:
-            self._errors(error_type(turn.cause)).inc()
-        of.QUEUE_SECONDS.observe(max(turn.started_at - turn.arrival.at, 0.0))
-        if turn.attempts:
+            self._errors[error](1)
+        self._queue(max(turn.started_at - turn.arrival.at, 0.0))
+        if attempts:
             self._note_attempts(turn)
-            self._note_operation(turn, outcome)
+            self._note_operation(turn, outcome, error)
         if turn.session.transport == WEBSOCKET:
             self._carry(turn.session)
         of.TRANSCRIPT_BYTES.set(self._held())
@@ -133,44 +149,47 @@ class Metrics:
 
     def _note_attempts(self, turn: TurnTrace) -> None:
         received, sent = self._upstream
-        for attempt in turn.attempts:
-            self._attempts(attempt.credential).inc()
-            sent.inc(attempt.request_bytes)
-        for attempt in turn.attempts[:-1]:
-            self._failovers(attempt.credential, attempt.fault or "").inc()
-        received.inc(turn.received_bytes)
-        of.UPSTREAM_EVENTS.inc(turn.events)
-        if turn.arrival.size and turn.request_bytes > turn.arrival.size:
-            of.SAVED_BYTES.inc(turn.request_bytes - turn.arrival.size)
-        asked_at = turn.attempts[0].asked_at
+        attempts = turn.attempts
+        for attempt in attempts:
+            self._attempts[attempt.credential](1)
+            sent(attempt.request_bytes)
+        for attempt in attempts[:-1]:
+            self._failovers[attempt.credential, attempt.fault or ""](1)
+        received(turn.received_bytes)
+        self._events(turn.events)
+        saved = attempts[-1].request_bytes - turn.arrival.size
+        if turn.arrival.size and saved > 0:
+            self._saved(saved)
+        asked_at = attempts[0].asked_at
         if asked_at is not None:
-            of.REQUEST_OVERHEAD.observe(asked_at - turn.started_at)
+            self._request_overhead(asked_at - turn.started_at)
         if turn.chunks:
-            of.EVENT_OVERHEAD.observe(turn.passing_seconds / turn.chunks)
+            self._event_overhead(turn.passing_seconds / turn.chunks)
 
-    def _note_operation(self, turn: TurnTrace, outcome: Outcome) -> None:
+    def _note_operation(self, turn: TurnTrace, outcome: Outcome, error: str) -> None:
         generated = outcome in GENERATED
         model = self._models.label(turn.model, served=generated)
         began, first, ended = turn.arrival.at, turn.first_output_at, turn.ended_at
         if ended is not None:
-            self._operation(*OPERATION, model, error_type(turn.cause)).observe(ended - began)
+            self._operation[model, error](ended - began)
         if not generated:
             return
         if first is not None:
-            self._first_token(*OPERATION, model).observe(first - began)
-        if turn.usage:
-            self._tokens(*OPERATION, model, "input").observe(turn.usage.input)
-            self._tokens(*OPERATION, model, "output").observe(turn.usage.output)
-            if first is not None and turn.last_chunk_at is not None and turn.usage.output > 1:
-                self._per_token(*OPERATION, model).observe((turn.last_chunk_at - first) / (turn.usage.output - 1))
+            self._first_token[model](first - began)
+        usage = turn.usage
+        if usage:
+            self._tokens[model, "input"](usage.input)
+            self._tokens[model, "output"](usage.output)
+            if first is not None and turn.last_chunk_at is not None and usage.output > 1:
+                self._per_token[model]((turn.last_chunk_at - first) / (usage.output - 1))
 
     def _carry(self, session: SessionTrace) -> None:
         """Count what a connection has carried since this was last done."""
         now = (session.received_bytes, session.sent_bytes, session.messages, session.sent_frames)
         before = self._carried.get(session.name, (0, 0, 0, 0))
-        for counter, count, counted in zip((*self._client, *self._messages), now, before, strict=True):
-            if count > counted:
-                counter.inc(count - counted)
+        for count, carried, counted in zip((*self._client, *self._messages), now, before, strict=True):
+            if carried > counted:
+                count(carried - counted)
         self._carried[session.name] = now
 
     def _note_rests(self) -> None:

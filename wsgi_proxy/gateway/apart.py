@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gevent import GreenletExit, get_hub
 from greenlet import getcurrent, greenlet
@@ -35,10 +36,9 @@ class Apart:
         _switch(stack, work)
 
     def _do(self, hub: greenlet) -> None:
-        here = getcurrent()
+        here: Any = getcurrent()
         while True:
             asker, here.parent = here.parent, hub
-            assert asker
             work = asker.switch()  # the first time only to take it: what a greenlet begins with, it holds to its end
             work()
             del work

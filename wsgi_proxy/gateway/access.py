@@ -58,6 +58,9 @@ _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_AUTHORITY}", re.ASCII | re.IGNOREC
 # As `read_key` of the settings takes them: visible ASCII.
 _KEY = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
 _DEFAULT_PORTS = ("", "80", "443")
+_NOT_UPSTREAM = SECRET_HEADERS | ACCOUNT_HEADERS
+# Where a client's key is looked for.
+_CARRIERS = frozenset(("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "HTTP_SEC_WEBSOCKET_PROTOCOL"))
 
 
 class Client:
@@ -206,6 +209,7 @@ class Access:
 
     Attributes:
         has_keys: Whether client keys are configured, so that nobody gets in without one; all may be removed by now.
+        only_local: Whether it matters at which address of this server a client has connected.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -213,7 +217,7 @@ class Access:
         self._clients = [(key.sha256, Client(key, clock)) for key in settings.keys]
         self._anybody = Client(None, clock)
         self._origins = frozenset(settings.allowed_origins or ())
-        self._only_local = not (self.has_keys or settings.allow_without_keys)
+        self.only_local = not (self.has_keys or settings.allow_without_keys)
 
     def admit(self, environ: Mapping[str, Any], local_address: object = None) -> Admission:
         """
@@ -222,7 +226,7 @@ class Access:
         Args:
             environ: The WSGI environment of the upgrade request.
             local_address: What `getsockname()` says of the connection's socket on our side; None if that is unknown,
-                which is treated as a loopback address.
+                which is treated as a loopback address. Not needed unless `only_local`.
 
         Raises:
             AccessError: 403 for an origin that is not allowed; 401 without a valid key; without keys, 403 for an
@@ -235,7 +239,7 @@ class Access:
         offers = _offers(environ)
         if self.has_keys:
             return self._admit_one_of(offers)
-        if self._only_local:
+        if self.only_local:
             if is_handed_on_from_elsewhere(environ):
                 raise AccessError(KEYS_REQUIRED_BEHIND, status=403, code="keys_required")
             if not is_local_address(local_address):
@@ -263,8 +267,9 @@ class Access:
 
         With keys configured, those that carry keys are left out, and those that choose an account of the upstream.
         """
-        dropped = SECRET_HEADERS | ACCOUNT_HEADERS if self.has_keys else frozenset()
-        return {name: value for name, value in headers.items() if name.lower() not in dropped}
+        if not self.has_keys:
+            return dict(headers)
+        return {name: value for name, value in headers.items() if name.lower() not in _NOT_UPSTREAM}
 
     def _admit_one_of(self, offers: list[_Offer]) -> Admission:
         found = [(self._client_with(offer.key), offer.subprotocol) for offer in offers]
@@ -289,6 +294,8 @@ def _header(environ: Mapping[str, Any], name: str) -> str:
 
 def _offers(environ: Mapping[str, Any]) -> list[_Offer]:
     """Return the keys that a request carries; what cannot be one is left out."""
+    if environ.keys().isdisjoint(_CARRIERS):
+        return []
     scheme, _, token = _header(environ, "HTTP_AUTHORIZATION").partition(" ")
     offers = [_Offer(token.strip(" \t"))] if scheme.lower() == "bearer" else []
     offers.append(_Offer(_header(environ, "HTTP_X_API_KEY")))

@@ -96,7 +96,7 @@ class Bridge:
             raise ProxyError(CANNOT_UPGRADE, status=501)
         if DRAIN.begun:
             raise ProxyError(RESTARTING, status=503, code="server_restarting", headers={"retry-after": "1"})
-        admission = self._access.admit(environ, local_address(environ))
+        admission = self._access.admit(environ, local_address(environ) if self._access.only_local else None)
         self._memory.admit()
         try:
             self._begin(environ, websocket, admission)

@@ -8,10 +8,16 @@ client has offered it, twice that if the client does not let us choose its windo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.headers import build_extension, parse_extension
+from websockets.protocol import Protocol
+
+from ..protocol.framing import framed
+from .sharing import LARGE_BYTES
 
 # zlib takes 2^(bits + 2) + 2^(level + 9) bytes to compress, and 2^bits to decompress, besides some KiB for each.
 WINDOW_BITS = 11
@@ -25,6 +31,15 @@ _DEFLATE = ServerPerMessageDeflateFactory(
     client_max_window_bits=WINDOW_BITS,
     compress_settings={"memLevel": MEMORY_LEVEL, "level": FASTEST},
 )
+
+
+def write_compressed(protocol: Protocol, frames: Sequence[bytes]) -> None:
+    """Have frames of text wait to be written; those are compressed that are worth it, and do not hold up the loop."""
+    for frame in frames:
+        if SHORTEST <= len(frame) < LARGE_BYTES:
+            protocol.send_text(frame)
+        else:
+            protocol.writes.append(framed([frame]))
 
 
 def negotiate(offers: str) -> tuple[str | None, Extension | None]:

@@ -26,9 +26,10 @@ from ..errors import ConnectionLost, RequestError
 from ..protocol.frames import error_frame
 from ..protocol.framing import framed, framed_one
 from .care import Times
-from .compression import SHORTEST
+from .compression import write_compressed
 from .ending import code_of, ended_by, outcome_of
 from .intake import Assembly, Protocol
+from .readiness import readiness
 from .sharing import LARGE_BYTES, Share
 from .sockets import buffered, raw, send_small_packets_at_once
 from .tls import shut
@@ -97,6 +98,7 @@ class Connection:
         self._patience: gevent.Greenlet[..., None] | None = None
         self._owed = 0  # pongs and refusals that wait to be written
         self._early = buffered(sock, reader) if reader else b""
+        self._ready = readiness(sock)
         send_small_packets_at_once(sock)
 
     def messages(self) -> Iterator[bytes]:
@@ -113,8 +115,6 @@ class Connection:
                 log.info("a client that sends without reading is cut off")
                 self._clear, self._broken = False, True
             self._answer()
-            if not share.make_way_in_time():
-                gevent.sleep(0)
 
     def _completed(self, share: Share) -> Iterator[bytes]:
         """Yield the messages that are complete now; nothing here lives on, for messages may be large."""
@@ -215,15 +215,18 @@ class Connection:
         """Write what is left, wait for the client to close, for `close_timeout` at most; raises nothing."""
         if self._patience:
             self._patience.kill(block=False)
-        if self._broken:
-            return
+        if not self._broken:
+            self._part()
+        self._ready.close()
+
+    def _part(self) -> None:
         timeout = gevent.Timeout.start_new(self._close_timeout)
         try:
             with self._writing:
                 self._flush()
             # Closing while bytes are unread would reset the connection, and the close frame might be lost. After the
             # client's own close frame none come.
-            while self._protocol.close_rcvd is None and (data := self._socket.recv(READ_BYTES)):
+            while self._protocol.close_rcvd is None and (data := self._ready.receive(READ_BYTES)):
                 self._protocol.receive_data(data)
                 self._protocol.events_received()
         except (OSError, ValueError, ConnectionLost):
@@ -297,7 +300,7 @@ class Connection:
 
     def _take_in(self) -> bool:
         try:
-            data = self._early or self._socket.recv(READ_BYTES)
+            data = self._early or self._ready.receive(READ_BYTES)
         except (OSError, ValueError):  # the latter if TLS was ended meanwhile
             data = b""
         self._early = b""
@@ -338,18 +341,11 @@ class Connection:
             raise ConnectionLost("the client is leaving")
         self._clear = False
         if protocol.extensions:
-            self._append_compressed(frames)
+            write_compressed(protocol, frames)
         elif frames:
             # websockets would take as long for each frame as this does for all of a usual chunk.
             protocol.writes.append(framed(frames))
         self.sent_frames += len(frames)
-
-    def _append_compressed(self, frames: Sequence[bytes]) -> None:
-        for frame in frames:
-            if SHORTEST <= len(frame) < LARGE_BYTES:  # a large one would hold up the loop
-                self._protocol.send_text(frame)
-            else:
-                self._protocol.writes.append(framed([frame]))
 
     def _answer(self) -> None:
         # Whoever is writing takes these along: nothing switches between its last look and its release of the lock.

@@ -1,5 +1,5 @@
 """
-How a greenlet waits for an upstream: with one watcher for each connection, and one timer for each stream.
+How a greenlet waits for what comes: with one watcher for each connection, and one timer for each stream.
 
 A read of gevent's tries first, which is in vain where events come one at a time, and begins and ends a timer with every
 wait. Here the wait comes first, and the timer runs on: when it is over, it looks how long nothing has come. What can be
@@ -80,7 +80,7 @@ class Watched:
         self._lane: Lane | None = None
         self._take: Callable[[bytes], float | None] | None = None  # of the lane, while that is open
         self._watcher: Any = hub.loop.io(sock.fileno(), READ)
-        self._seconds = 0.0
+        self._seconds = 0.0  # for ever
         self._timer: Any = None
         self._began = 0.0  # when somebody began to wait
 
@@ -93,7 +93,7 @@ class Watched:
         self._lane = lane
 
     def receive(self, size: int, /) -> bytes:
-        if self._timer is None:
+        if self._timer is None and self._seconds:
             self._set_timer(self._seconds)
         self._began = time.monotonic()
         self._take = self._lane.take if self._lane and self._lane.is_open() else None

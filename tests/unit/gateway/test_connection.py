@@ -93,7 +93,7 @@ def test_others_go_ahead_before_a_message_is_looked_at(monkeypatch: pytest.Monke
     monkeypatch.setattr(sharing, "make_way", lambda: seen.append(connection.incoming_bytes))
     connection = connection_on(Incoming([frame(TEXT, b"first") + frame(TEXT, b"second"), frame(TEXT, b"x")[:4]]), 100)
     messages = connection.messages()
-    assert (b"first", [11]) == (next(messages), seen)
-    assert (b"second", [11, 0]) == (next(messages), seen)
+    assert (b"first", [0, 11]) == (next(messages), seen)
+    assert (b"second", [0, 11, 0]) == (next(messages), seen)
     assert [] == list(messages)
-    assert [11, 0, 0, 0, 2, 2] == seen[:6]
+    assert [0, 11, 0, 0, 0, 2, 2] == seen[:7]

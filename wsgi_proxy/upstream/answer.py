@@ -81,7 +81,8 @@ class Answer:
         Return more of the body, nothing at its end.
 
         Args:
-            deadline: By the monotonic clock; however little of what frames the body comes until then, it is over.
+            deadline: By the monotonic clock; however little of what frames the body comes until then, it is over. What
+                has come with the head came in time.
 
         Raises:
             TimeoutError: Nothing came until then, or for as long as the source's limit.
@@ -93,9 +94,12 @@ class Answer:
         if chunks and chunks.fault:
             raise chunks.fault
         while not self.complete:
-            if deadline is not None:
-                self._limit(deadline)
-            data, self._ahead = self._ahead or self._source.receive(READ_BYTES), b""
+            if self._ahead:
+                data, self._ahead = self._ahead, b""
+            else:
+                if deadline is not None:
+                    self._limit(deadline)
+                data = self._source.receive(READ_BYTES)
             if not data:
                 self._see_end()
                 return b""
@@ -178,9 +182,10 @@ class Answer:
         if time.monotonic() >= deadline:
             raise TimeoutError
         self._ahead = head[found.end() :]
-        status_line, *lines = head[: found.start()].replace(b"\r\n", b"\n").split(b"\n")
-        if max(map(len, lines), default=0) > MAX_LINE_BYTES or len(status_line) > MAX_LINE_BYTES:
+        lines = head[: found.start()].replace(b"\r\n", b"\n").split(b"\n")
+        if found.start() > MAX_LINE_BYTES and max(map(len, lines)) > MAX_LINE_BYTES:
             raise http.client.LineTooLong("header line")
+        status_line = lines.pop(0)
         if len(lines) > MAX_HEADERS:
             raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
         says = _STATUS_LINE.fullmatch(status_line)
@@ -210,15 +215,15 @@ def _fields(lines: Iterable[bytes]) -> tuple[dict[str, str], bool]:
     fields: dict[str, str] = {}
     name, clear = "", True
     for line in lines:
-        if line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
+        field = _FIELD.fullmatch(line)
+        if field:
+            known, told, more = field.groups()
+            name, value = known.decode("ascii").lower(), told.rstrip(WHITE_SPACE).decode("latin-1")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+            clear = clear and not more and b"\0" not in line
+        elif line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
             if name:
                 fields[name] = f"{fields[name]} {line.strip(WHITE_SPACE).decode('latin-1')}".strip()
-            continue
-        field = _FIELD.fullmatch(line)
-        clear = clear and field is not None and not field[3] and b"\0" not in line
-        if field is None:
-            name = ""
-            continue
-        name, value = field[1].decode("ascii").lower(), field[2].rstrip(WHITE_SPACE).decode("latin-1")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        else:
+            name, clear = "", False
     return fields, clear

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 LEAST_SECONDS = 0.001
 
 
 Take = Callable[[bytes], bool]
+
+
+def raw(sock: Any) -> Any:
+    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
+    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
 
 
 class Readiness(Protocol):

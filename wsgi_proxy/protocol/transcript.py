@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .wire import ItemHead, item_head, item_heads, split_array, split_object
 
@@ -184,8 +184,7 @@ def _without_triggers(node: Transcript) -> Items:
     return b",".join([item for item, drop in zip(split_array(array), triggers, strict=True) if not drop])
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """
     A response that the client may continue from.
 

@@ -116,7 +116,9 @@ def _lane(raw: bytes | None) -> str | None:
 def _asks_for_prewarm(fields: dict[str, bytes]) -> bool:
     if fields.get("generate") == b"false":
         return True
-    options = decode(fields.get("prompt_cache_options", b"null"))
+    if "prompt_cache_options" not in fields:
+        return False
+    options = decode(fields["prompt_cache_options"])
     return isinstance(options, dict) and options.get("prewarm") is True
 
 

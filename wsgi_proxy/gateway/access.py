@@ -12,7 +12,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ..errors import AccessError
 from ..observe.secrets import SECRET_HEADERS, SUBPROTOCOL
@@ -157,7 +157,7 @@ class OneTurn:
         self._counts = counts
         self._runs = False
 
-    def __enter__(self) -> OneTurn:
+    def __enter__(self) -> Self:
         if self._counts:
             self._turns.begin()
             self._runs = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import urllib3.exceptions
 
@@ -50,7 +51,7 @@ class EventStream:
         self._deadline: float | None = deadline
         self._decoder = Decoder(max_event_bytes)
 
-    def __enter__(self) -> EventStream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -20,6 +20,9 @@ monkey.patch_all()
 
 import gevent  # noqa: E402
 
+# Each greenlet would remember the stack that began it, for nobody, and there is one for each turn.
+gevent.config.track_greenlet_tree = False
+
 from ..errors import SettingsError, UpstreamError  # noqa: E402
 from ..observe import shared  # noqa: E402
 from ..settings import Settings, load  # noqa: E402

@@ -205,7 +205,7 @@ def _reply(raw: dict[str, Any]) -> Reply:
     headers = {"content-type": "text/event-stream", **raw.get("headers", {})}
     return Reply(
         status=raw.get("status", 200),
-        headers=headers,
+        headers={name.lower(): value for name, value in headers.items()},  # as those of an answer that was read
         body=_bytes(raw["body"]) if "body" in raw else events,
         end=raw.get("end", "clean"),
     )

@@ -11,9 +11,8 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
 
 from ..errors import AccessError
 from ..observe.secrets import SECRET_HEADERS, SUBPROTOCOL
@@ -100,8 +99,7 @@ class Client:
         """Whether there is no model that the client may not use."""
         return self._models is None or self._models == EVERY_MODEL
 
-    @contextmanager
-    def turn(self, model: str, *, prewarm: bool = False) -> Iterator[None]:
+    def turn(self, model: str, *, prewarm: bool = False) -> OneTurn:
         """
         Count a turn while the context lasts, and in the minute that begins with it. A refused one does not count.
 
@@ -110,18 +108,13 @@ class Client:
             prewarm: It generates nothing, so it does not count.
 
         Raises:
-            AccessError: On entering; 403 for a model that the key may not use, 429 with `retry-after` for one more
-                than it may have at a time, or in a minute.
+            AccessError: 403 for a model that the key may not use; on entering, 429 with `retry-after` for one more than
+                it may have at a time, or in a minute.
         """
         if not self.may_use(model):
             message = f"The key {self.name} may not use the model {model[:200]!r}; ask for another one."
             raise AccessError(message, status=403, code="model_not_allowed", param="model")
-        if prewarm:
-            yield
-            return
-        with OneMore(self._turns):
-            self._minute.count()
-            yield
+        return OneTurn(self._turns, self._minute, counts=not prewarm)
 
 
 class _AtOnce:
@@ -154,6 +147,38 @@ class OneMore:
 
     def __exit__(self, *error: object) -> None:
         self.end()
+
+
+class OneTurn:
+    """One more turn of a client while its context lasts, or until `end`, if that comes first."""
+
+    __slots__ = ("_counts", "_minute", "_runs", "_turns")
+
+    def __init__(self, turns: _AtOnce, minute: _InAMinute, *, counts: bool) -> None:
+        self._turns = turns
+        self._minute = minute
+        self._counts = counts
+        self._runs = False
+
+    def __enter__(self) -> Self:
+        if self._counts:
+            self._turns.begin()
+            self._runs = True
+            try:
+                self._minute.count()
+            except AccessError:
+                self.end()
+                raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Count it no more; may be called twice."""
+        if self._runs:
+            self._runs = False
+            self._turns.end()
 
 
 class _InAMinute:

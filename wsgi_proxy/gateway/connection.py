@@ -271,7 +271,8 @@ class Connection:
     def incoming_bytes(self) -> int:
         """How much has come of a message that nobody has taken yet."""
         protocol = self._protocol
-        arrived = sum(len(event.data) for event in protocol.events if isinstance(event, Frame))
+        waiting = protocol.events  # nearly always none
+        arrived = sum(len(event.data) for event in waiting if isinstance(event, Frame)) if waiting else 0
         return len(protocol.reader.buffer) + arrived + self._assembly.held_bytes
 
     @property

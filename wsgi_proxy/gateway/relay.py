@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -228,9 +228,7 @@ class Relay:
             self._fail(turn, Bug("turn"), trace)
 
     def _stream(self, turn: Turn, trace: TurnTrace) -> None:
-        with ExitStack() as counted:
-            counted.enter_context(self._client.turn(turn.model, prewarm=turn.prewarm))
-
+        with self._client.turn(turn.model, prewarm=turn.prewarm) as counted:
             send = self._connection.send
 
             def deliver(frames: list[bytes]) -> None:
@@ -238,7 +236,7 @@ class Relay:
                     send(frames)
                     return
                 self._since.pop(gevent.getcurrent(), None)  # it was in time
-                counted.close()  # a client that is quick may start its next turn
+                counted.end()  # a client that is quick may start its next turn
                 self._deliver(turn, frames, ended=True)
 
             if self._within_time(turn, deliver, trace):

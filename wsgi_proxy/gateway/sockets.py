@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from io import BufferedReader
-from typing import Any
 
+from ..upstream.readiness import raw
 
-def raw(sock: Any) -> Any:
-    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
-    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
+__all__ = ["buffered", "raw", "send_small_packets_at_once"]
 
 
 def buffered(sock: socket.socket, reader: BufferedReader) -> bytes:

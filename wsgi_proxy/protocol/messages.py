@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import RequestError
 from .dialect import Dialect
@@ -29,8 +29,7 @@ DECISIVE = frozenset(("model", "previous_response_id"))
 _STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """
     A client message that is well-formed; whether it fits the session is not decided yet.
 
@@ -117,7 +116,9 @@ def _lane(raw: bytes | None) -> str | None:
 def _asks_for_prewarm(fields: dict[str, bytes]) -> bool:
     if fields.get("generate") == b"false":
         return True
-    options = decode(fields.get("prompt_cache_options", b"null"))
+    if "prompt_cache_options" not in fields:
+        return False
+    options = decode(fields["prompt_cache_options"])
     return isinstance(options, dict) and options.get("prewarm") is True
 
 

@@ -1,4 +1,8 @@
-"""What an upstream's error status becomes: which of its words and headers a client may see."""
+"""
+What an upstream's error status becomes: which of its words and headers a client may see.
+
+The names of all headers here are in lower case, as they are in every answer that was read.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def rejection(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamE
 
     Args:
         status: 300 or more.
-        headers: The answer's headers, in any case.
+        headers: The answer's headers: names in lower case.
         body: Its body, or as much of it as was read.
 
     Returns:
@@ -51,15 +55,15 @@ def _rejection(status: int, headers: Mapping[str, str], body: bytes) -> Upstream
 
 
 def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that concern the client, in lower case; never cookies or internal ones."""
-    named = {name.lower(): value for name, value in headers.items()}
-    return {name: value for name, value in named.items() if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)}
+    """Return the headers that concern the client, of those of an answer; never cookies or internal ones."""
+    return {
+        name: value for name, value in headers.items() if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)
+    }
 
 
 def is_page(headers: Mapping[str, str], start: bytes) -> bool:
     """Tell if an answer is an HTML page, by its content type or its first bytes."""
-    kind = {name.lower(): value for name, value in headers.items()}.get("content-type", "")
-    return "html" in kind.lower() or start.lstrip()[:1] == b"<"
+    return "html" in headers.get("content-type", "").lower() or start.lstrip()[:1] == b"<"
 
 
 def may_hold_events(headers: Mapping[str, str]) -> bool:
@@ -69,16 +73,18 @@ def may_hold_events(headers: Mapping[str, str]) -> bool:
     Servers name event streams in many ways, so only what cannot be one is told apart: pages, a JSON document, and what
     was encoded although that was not asked for.
     """
-    named = {name.lower(): value.lower() for name, value in headers.items()}
-    document = named.get("content-type", "").partition(";")[0].strip() == "application/json"
-    return not (document or encoding_of(headers) or is_page(headers, b""))
+    kind = headers.get("content-type", "").lower()
+    document = "html" in kind or kind.partition(";")[0].strip() == "application/json"
+    return not document and encoding_of(headers) is None
 
 
 def encoding_of(headers: Mapping[str, str]) -> str | None:
     """Return how a body is encoded although that was not asked for; None if it is not."""
-    named = {name.lower(): value.strip().lower() for name, value in headers.items()}
-    encodings = (named.get("content-encoding", ""), named.get("transfer-encoding", ""))
-    return next((name for name in encodings if name not in ("", "identity", "chunked")), None)
+    for name in ("content-encoding", "transfer-encoding"):
+        encoding = headers.get(name, "").strip().lower()
+        if encoding not in ("", "identity", "chunked"):
+            return encoding
+    return None
 
 
 def first_line(body: bytes) -> str:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..errors import ProxyError, RequestError, without_origin
@@ -54,8 +54,7 @@ class Limits:
     named_lanes: int = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(NamedTuple):
     """
     The newest finished turn of a lane.
 
@@ -350,7 +349,7 @@ class Session:
     def _forget_transcript(self, lane: Lane) -> None:
         """Leave it to the upstream to know what the lane's last turn was about, if that has an id."""
         if lane.last and lane.last.response_id:
-            self._replace_last(lane, replace(lane.last, known=replace(lane.last.known, transcript=None)))
+            self._replace_last(lane, lane.last._replace(known=lane.last.known._replace(transcript=None)))
 
     def _is_full(self, lane: Lane, size: int) -> bool:
         limits = self._limits

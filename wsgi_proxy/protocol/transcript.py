@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .wire import ItemHead, item_head, item_heads, split_array, split_object
 
@@ -70,8 +70,8 @@ class Transcript:
         Args:
             arrays: JSON arrays of items, in order; known to be valid.
         """
-        parts = [part for part in map(inside, arrays) if part]
-        return Transcript(self, parts[0] if len(parts) == 1 else b",".join(parts))
+        items = inside(arrays[0]) if len(arrays) == 1 else b",".join(filter(None, map(inside, arrays)))
+        return Transcript(self, items)
 
     def own_array(self) -> bytes:
         """Return the items that this turn added as a JSON array."""
@@ -93,9 +93,10 @@ EMPTY = Transcript(None, b"")
 
 def inside(array: bytes) -> Items:
     """Return a JSON array without its brackets and the white space next to them; of a long one a view."""
-    outer, inner = array[:1] + array[-1:], array[1:2] + array[-2:-1]
-    if len(array) >= LONG_BYTES and outer == b"[]" and inner == inner.strip():
-        return memoryview(array)[1:-1]
+    if len(array) >= LONG_BYTES:
+        outer, inner = array[:1] + array[-1:], array[1:2] + array[-2:-1]
+        if outer == b"[]" and inner == inner.strip():
+            return memoryview(array)[1:-1]
     return array.strip()[1:-1].strip()
 
 
@@ -184,8 +185,7 @@ def _without_triggers(node: Transcript) -> Items:
     return b",".join([item for item, drop in zip(split_array(array), triggers, strict=True) if not drop])
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """
     A response that the client may continue from.
 
@@ -214,21 +214,25 @@ class Ledger:
 
     def hold(self, transcript: Transcript | None) -> None:
         """Count a transcript; what has been counted already costs no time."""
-        for node in transcript.nodes() if transcript else ():
+        node = transcript
+        while node is not None:
             holders = self._holders.get(node, 0)
             self._holders[node] = holders + 1
             if holders:
                 return
             self.total_bytes += len(node.items)
+            node = node.parent
 
     def release(self, transcript: Transcript | None) -> None:
         """Count a transcript no longer, for one of those who hold it."""
-        for node in transcript.nodes() if transcript else ():
+        node = transcript
+        while node is not None:
             holders = self._holders.pop(node) - 1
             if holders:
                 self._holders[node] = holders
                 return
             self.total_bytes -= len(node.items)
+            node = node.parent
 
 
 class KnownResponses:

@@ -84,6 +84,7 @@ _heads = msgspec.json.Decoder(Head)
 _passing_heads = msgspec.json.Decoder(PassingHead).decode
 _item_heads = msgspec.json.Decoder(ItemHead)
 _lists_of_item_heads = msgspec.json.Decoder(list[ItemHead])
+_values = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 
 # How deep a value may be nested depends on how deep the stack is already: a second look can fail where the first
@@ -106,8 +107,9 @@ def check_utf8(raw: bytes) -> None:
     Raises:
         UnicodeDecodeError: They are not; what it says is what `raw.decode()` would say.
     """
-    at = 0 if not raw.isascii() else len(raw)
-    view = memoryview(raw)
+    if raw.isascii():
+        return
+    at, view = 0, memoryview(raw)
     while at < len(raw):
         end = at + PIECE_BYTES
         try:
@@ -224,7 +226,7 @@ def item_heads(array: bytes) -> list[ItemHead]:
 def decode(raw: bytes) -> Any:
     """Decode a small value that is known to be JSON; None if it cannot be represented."""
     try:
-        return msgspec.json.decode(raw)
+        return _values.decode(raw)
     except FAULTS:
         return None
 

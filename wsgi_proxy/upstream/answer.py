@@ -25,6 +25,8 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 WHITE_SPACE = b" \t"
 # What does not begin like this is no field; http.client takes it, and all that follows, for the body.
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r]*)(.*)", re.DOTALL)
+# A line that is a field and nothing else, as nearly all are.
+_PLAIN_FIELD = re.compile(r"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)$", re.MULTILINE)
 
 
 class Source(Protocol):
@@ -81,7 +83,8 @@ class Answer:
         Return more of the body, nothing at its end.
 
         Args:
-            deadline: By the monotonic clock; however little of what frames the body comes until then, it is over.
+            deadline: By the monotonic clock; however little of what frames the body comes until then, it is over. What
+                has come with the head came in time.
 
         Raises:
             TimeoutError: Nothing came until then, or for as long as the source's limit.
@@ -93,9 +96,12 @@ class Answer:
         if chunks and chunks.fault:
             raise chunks.fault
         while not self.complete:
-            if deadline is not None:
-                self._limit(deadline)
-            data, self._ahead = self._ahead or self._source.receive(READ_BYTES), b""
+            if self._ahead:
+                data, self._ahead = self._ahead, b""
+            else:
+                if deadline is not None:
+                    self._limit(deadline)
+                data = self._source.receive(READ_BYTES)
             if not data:
                 self._see_end()
                 return b""
@@ -130,7 +136,7 @@ class Answer:
 
     def _begin(self, deadline: float, *, has_body: bool) -> None:
         for number in range(MAX_INTERIM + 1):
-            version, status, lines = self._read_head(deadline, first=not number)
+            version, status, section = self._read_head(deadline, first=not number)
             if status == 101:
                 raise http.client.BadStatusLine("an upgrade that was not asked for")
             if status >= 200:
@@ -139,7 +145,7 @@ class Answer:
             # this connection, which may be somebody else's.
         else:
             raise http.client.BadStatusLine(f"more than {MAX_INTERIM} interim answers")
-        self.status, (self.headers, clear) = status, _fields(lines)
+        self.status, (self.headers, clear) = status, _fields(section)
         self._expect_body(version, none=not has_body or status in (204, 304))
         # Where it is not clear what the head says, nobody knows where the next answer would begin.
         self._stays = self._stays and clear
@@ -164,8 +170,8 @@ class Answer:
         self.complete = self._left == 0
         self._stays = stays and (self.chunks is not None or self._left is not None)
 
-    def _read_head(self, deadline: float, *, first: bool) -> tuple[int, int, list[bytes]]:
-        """Read one head; return the version, the status, and the lines of the fields."""
+    def _read_head(self, deadline: float, *, first: bool) -> tuple[int, int, bytes]:
+        """Read one head; return the version, the status, and the section of the fields, whose lines end with LF."""
         head, looked_at = self._ahead, 0
         while (found := _HEAD_END.search(head, max(looked_at - 3, 0))) is None:
             if len(head) > MAX_HEAD_BYTES:
@@ -178,15 +184,16 @@ class Answer:
         if time.monotonic() >= deadline:
             raise TimeoutError
         self._ahead = head[found.end() :]
-        status_line, *lines = head[: found.start()].replace(b"\r\n", b"\n").split(b"\n")
-        if max(map(len, lines), default=0) > MAX_LINE_BYTES or len(status_line) > MAX_LINE_BYTES:
+        head = head[: found.start()].replace(b"\r\n", b"\n")
+        if len(head) > MAX_LINE_BYTES and max(map(len, head.split(b"\n"))) > MAX_LINE_BYTES:
             raise http.client.LineTooLong("header line")
-        if len(lines) > MAX_HEADERS:
+        status_line, _, section = head.partition(b"\n")
+        if head.count(b"\n") > MAX_HEADERS:
             raise http.client.HTTPException(f"more than {MAX_HEADERS} headers")
         says = _STATUS_LINE.fullmatch(status_line)
         if says is None or says[1] != b"1" or int(says[3]) < 100:
             raise http.client.BadStatusLine(repr(status_line[:100]))
-        return 10 if says[2] == b"0" else 11, int(says[3]), lines
+        return 10 if says[2] == b"0" else 11, int(says[3]), section
 
     def _more_of_head(self, head: bytes, *, nothing_yet: bool) -> bytes:
         """Return what comes next; only where nothing has come yet is it a ConnectionError that there is none."""
@@ -205,20 +212,31 @@ class Answer:
         raise http.client.IncompleteRead(b"")
 
 
-def _fields(lines: Iterable[bytes]) -> tuple[dict[str, str], bool]:
+def _fields(section: bytes) -> tuple[dict[str, str], bool]:
     """Return the fields of a head, and whether nothing else was in it; what is no field is passed over."""
+    lines = section.split(b"\n") if section else []
+    found = _PLAIN_FIELD.findall(section.decode("latin-1"))
+    if len(found) == len(lines):
+        plain = {name.lower(): value.rstrip(" \t") for name, value in found}
+        if len(plain) == len(found):
+            return plain, True
+    return _fields_of(lines)
+
+
+def _fields_of(lines: Iterable[bytes]) -> tuple[dict[str, str], bool]:
+    """Do the same with one line after the other."""
     fields: dict[str, str] = {}
     name, clear = "", True
     for line in lines:
-        if line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
+        field = _FIELD.fullmatch(line)
+        if field:
+            known, told, more = field.groups()
+            name, value = known.decode("ascii").lower(), told.rstrip(WHITE_SPACE).decode("latin-1")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+            clear = clear and not more and b"\0" not in line
+        elif line[:1] in (b" ", b"\t"):  # "obs-fold", which a user agent replaces by spaces
             if name:
                 fields[name] = f"{fields[name]} {line.strip(WHITE_SPACE).decode('latin-1')}".strip()
-            continue
-        field = _FIELD.fullmatch(line)
-        clear = clear and field is not None and not field[3] and b"\0" not in line
-        if field is None:
-            name = ""
-            continue
-        name, value = field[1].decode("ascii").lower(), field[2].rstrip(WHITE_SPACE).decode("latin-1")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        else:
+            name, clear = "", False
     return fields, clear

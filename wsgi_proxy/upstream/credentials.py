@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from ..errors import CredentialError
@@ -50,17 +49,27 @@ class Credential:
         self.served: deque[str] = deque(maxlen=SERVED)
         self.turn_weight = 0  # of weighted round-robin: grows while others have their turn
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Count a turn as in flight."""
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+    def busy(self) -> Busy:
+        """Count a turn as in flight while the context lasts."""
+        return Busy(self)
 
     def __repr__(self) -> str:
         return f"<Credential {self.name}>"
+
+
+class Busy:
+    """A turn of a credential, while its context lasts."""
+
+    __slots__ = ("_credential",)
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+
+    def __enter__(self) -> None:
+        self._credential.in_flight += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._credential.in_flight -= 1
 
 
 class Made(NamedTuple):
@@ -129,6 +138,8 @@ class Credentials:
         ready = self._ready(serving, model, owner, tried)
         if not ready:
             raise self._all_rest(model, owner, serving) if serving else self._unknown(model)
+        if len(ready) == 1:
+            return ready[0]
         highest = max(credential.upstream.priority for credential in ready)
         group = [credential for credential in ready if credential.upstream.priority == highest]
         return prefer if prefer in group else self._select(group)
@@ -217,9 +228,12 @@ class Credentials:
         return [found for found in ([only] if only else self.all) if model in found.upstream.models]
 
     def _ready(
-        self, serving: Sequence[Credential], model: str, owner: str, tried: Collection[Credential]
+        self, serving: list[Credential], model: str, owner: str, tried: Collection[Credential]
     ) -> list[Credential]:
-        rests = {found: self.rest_of(found, model, owner) for found in serving if found not in tried}
+        others = [found for found in serving if found not in tried] if tried else serving
+        if not self._cooldowns.any:
+            return others
+        rests = {found: self.rest_of(found, model, owner) for found in others}
         ready = [found for found, rest in rests.items() if rest is None]
         if ready or tried:
             return ready

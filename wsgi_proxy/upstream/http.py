@@ -10,8 +10,7 @@ from __future__ import annotations
 import http.client
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import requests
@@ -130,12 +129,9 @@ class HTTPUpstream:
         """Close what is kept open for other requests."""
         self._transport.close()
 
-    @contextmanager
-    def execute(
-        self, request: bytes, headers: Mapping[str, str], trace: TurnTrace | None = None
-    ) -> Iterator[EventStream]:
+    def execute(self, request: bytes, headers: Mapping[str, str], trace: TurnTrace | None = None) -> EventStream:
         """
-        Send a request and give access to its events; at the end the response is closed, whatever happened.
+        Send a request and give access to its events; close them in the end, whatever happens.
 
         Args:
             request: The JSON body.
@@ -147,7 +143,7 @@ class HTTPUpstream:
         """
         deadline = time.monotonic() + self._upstream.first_event_timeout
         exchange = self._send("POST", "/responses", request, headers, trace)
-        # Nobody needs the request any more, which may be large, while its answer may take minutes.
+        # Nobody needs the request any more, which may be large; an error would hold it for as long as others are tried.
         del request
         answer = exchange.answer
         try:
@@ -157,9 +153,10 @@ class HTTPUpstream:
                 raise self._no_events(exchange, headers, trace)
             if trace:
                 trace.answered(answer.status, answer.headers, connected_at=exchange.line.connected_at)
-            yield EventStream(exchange, self._upstream, deadline, self._max_event_bytes)
-        finally:
+            return EventStream(exchange, self._upstream, deadline, self._max_event_bytes)
+        except BaseException:
             exchange.close()
+            raise
 
     def fetch(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], trace: TurnTrace | None = None

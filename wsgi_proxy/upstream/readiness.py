@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 LEAST_SECONDS = 0.001
 
@@ -18,6 +19,11 @@ class Lane(Protocol):
 
     def take(self, data: bytes, /) -> float | None:
         """Take what was read, and return when it came, by the monotonic clock; None if it was not taken."""
+
+
+def raw(sock: Any) -> Any:
+    """Return the socket below one of gevent's, which never waits; None where TLS or something else lies between."""
+    return None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
 
 
 class Readiness(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import urllib3.exceptions
 
@@ -28,7 +29,7 @@ BROKEN = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, Valu
 
 class EventStream:
     """
-    The events of one response.
+    The events of one response; as a context, it is closed at the end.
 
     Args:
         exchange: With the answer's body still to be read.
@@ -40,14 +41,23 @@ class EventStream:
         headers: Those of the answer that concern the client.
     """
 
+    __slots__ = ("_answer", "_deadline", "_decoder", "_exchange", "_line", "_max_event_bytes", "_upstream", "headers")
+
     def __init__(self, exchange: Exchange, upstream: UpstreamSettings, deadline: float, max_event_bytes: int) -> None:
         self.headers = passed_headers(exchange.answer.headers)
+        self._exchange = exchange
         self._answer = exchange.answer
         self._line = exchange.line
         self._upstream = upstream
         self._deadline: float | None = deadline
         self._max_event_bytes = max_event_bytes
         self._decoder = Decoder(max_event_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exchange.close()
 
     def let_pass(self, turn: Turn, send: Send, trace: TurnTrace) -> None:
         """Have events of a turn that only have to be passed on passed on without waking up its greenlet."""
@@ -65,10 +75,18 @@ class EventStream:
             ClosedEarly: The body broke off.
             ProtocolFault: A line or an event is longer than `max_event_bytes`.
         """
-        decoder = self._decoder
-        feed, read_some = decoder.feed, self._answer.read_some
+        decoder, answer = self._decoder, self._answer
+        feed, read_some = decoder.feed, answer.read_some
         try:
-            yield from self._until_first(decoder)
+            while self._deadline is not None and (chunk := read_some(self._deadline)):
+                payloads = feed(chunk)
+                if payloads:
+                    self._deadline = None
+                    if not answer.complete:
+                        self._line.limit(self._upstream.gap_timeout)
+                yield payloads
+                if decoder.fault:
+                    raise decoder.fault
             # Once for each event where they come one at a time, so what is not needed is not called.
             while chunk := read_some():
                 yield feed(chunk)
@@ -79,20 +97,6 @@ class EventStream:
         except BROKEN as exc:
             raise ClosedEarly(words_for(exc)) from exc
         yield decoder.close()
-
-    def _until_first(self, decoder: Decoder) -> Iterator[list[bytes]]:
-        """Yield the payloads of the chunks up to the one that brings the first."""
-        while self._deadline is not None:
-            chunk = self._answer.read_some(self._deadline)
-            if not chunk:
-                return
-            payloads = decoder.feed(chunk)
-            if payloads:
-                self._deadline = None
-                self._line.limit(self._upstream.gap_timeout)
-            yield payloads
-            if decoder.fault:
-                raise decoder.fault
 
     def drain(self) -> None:
         """

@@ -13,7 +13,6 @@ import ssl
 import time
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -27,7 +26,7 @@ from urllib3.util.url import parse_url
 
 from ..settings import UpstreamSettings
 from .answer import Answer
-from .readiness import LEAST_SECONDS, Blocking, MakeReadiness, Readiness
+from .readiness import LEAST_SECONDS, Blocking, MakeReadiness, Readiness, raw
 
 # A body that is smaller leaves in one write with its head.
 SMALL_BYTES = 65536
@@ -55,11 +54,12 @@ class Line:
         kept: It has carried a request before this one.
     """
 
-    __slots__ = ("_connection", "_ready", "_sock", "connected_at", "kept", "lead_past", "limit", "receive")
+    __slots__ = ("_below", "_connection", "_ready", "_sock", "connected_at", "kept", "lead_past", "limit", "receive")
 
     def __init__(self, connection: Any, ready: Readiness) -> None:
         self._connection = connection
         self._sock: Any = connection.sock  # of Python, gevent or urllib3
+        self._below = raw(connection.sock)
         self._ready = ready
         self.connected_at = time.monotonic()
         self.kept = False
@@ -69,34 +69,49 @@ class Line:
 
     def send(self, head: bytes, body: bytes, deadline: float) -> None:
         """Send a request; an upstream that does not want all of it may have answered, which the reader sees."""
-        with suppress(*LEFT_EARLY):
+        try:
             if len(body) < SMALL_BYTES:
                 self._send(head + body, deadline)
             else:
                 self._send(head, deadline)
                 self._send(body, deadline)
+        except LEFT_EARLY:
+            pass
 
     def _send(self, data: bytes, deadline: float) -> None:
-        self.limit(deadline - time.monotonic())
-        sent = self._sock.send(data)
+        sent = self._send_at_once(data) if self._below else 0
         if sent < len(data):
             rest = memoryview(data)[sent:]
             while rest:
                 self.limit(deadline - time.monotonic())
                 rest = rest[self._sock.send(rest) :]
 
+    def _send_at_once(self, data: bytes) -> int:
+        """Send what can be sent without waiting, which nearly always is all of it; return how much that was."""
+        try:
+            sent: int = self._below.send(data)
+        except BlockingIOError:
+            return 0
+        return sent
+
     def is_open(self) -> bool:
         """Tell if a kept connection can take a request: the upstream has not left, and has said nothing unasked."""
-        # Under TLS nothing can be looked at without taking it; there is nothing that should have come.
-        plain = isinstance(self._sock, socket.socket) and not isinstance(self._sock, ssl.SSLSocket)
-        self._sock.settimeout(0)
         try:
-            self._sock.recv(1, *[socket.MSG_PEEK] * plain)
+            if self._below:
+                self._below.recv(1, socket.MSG_PEEK)
+            else:
+                self._look()
         except (BlockingIOError, ssl.SSLWantReadError, TimeoutError):
             return True
         except (OSError, ValueError):
             return False
         return False
+
+    def _look(self) -> None:
+        # Under TLS nothing can be looked at without taking it; there is nothing that should have come.
+        plain = isinstance(self._sock, socket.socket) and not isinstance(self._sock, ssl.SSLSocket)
+        self._sock.settimeout(0)
+        self._sock.recv(1, *[socket.MSG_PEEK] * plain)
 
     def idle(self) -> None:
         """Nothing is expected until the next request."""

@@ -495,6 +495,18 @@ def test_turns_in_flight() -> None:
         pass
 
 
+def test_a_turn_may_end_before_its_context() -> None:
+    """Then its key may begin the next one, and it is not taken off a second time."""
+    alice = client(turns_in_flight=1)
+    with alice.turn("m") as first:
+        first.end()
+        with alice.turn("m"):
+            first.end()
+            assert 429 == refusal(lambda: alice.turn("m").__enter__()).status
+    with alice.turn("m"):
+        assert 429 == refusal(lambda: alice.turn("m").__enter__()).status
+
+
 MINUTES = [
     (1000.0, None),
     (1030.0, None),

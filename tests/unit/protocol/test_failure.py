@@ -307,5 +307,5 @@ def test_when_to_come_back_is_said_in_seconds_milliseconds_or_as_a_date(
 def test_a_failure_knows_when_to_come_back() -> None:
     """From the headers that a client would get as well."""
     assert 60.0 == refused(429, retry_after="Sun, 06 Nov 1994 08:50:37 GMT").retry_after
-    assert 0.2 == refused(429, b"<html>", Retry_After_Ms="200").retry_after
+    assert 0.2 == refused(429, b"<html>", retry_after_ms="200").retry_after
     assert refused(429).retry_after is None

@@ -50,7 +50,7 @@ def test_words_become_the_message(headers: dict[str, str], body: bytes, message:
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
-        ({"Content-Type": "text/HTML; charset=utf-8"}, b"Bad Gateway"),
+        ({"content-type": "text/HTML; charset=utf-8"}, b"Bad Gateway"),
         ({}, b"\n <!DOCTYPE html><html>"),
         ({}, b"<h1>x</h1>"),
         ({}, b"\x00\x01"),
@@ -92,15 +92,15 @@ def test_a_status_that_there_is_not_is_none_of_the_request(status: int) -> None:
 def test_only_headers_that_concern_the_client_are_passed() -> None:
     """Never cookies or internal ones."""
     headers = {
-        "Retry-After": "2",
+        "retry-after": "2",
         "retry-after-ms": "2000",
-        "X-Request-Id": "req",
-        "X-RateLimit-Remaining-Tokens": "5",
-        "OpenAI-Processing-Ms": "7",
-        "Set-Cookie": "secret",
-        "Server": "x",
-        "X-Internal": "x",
-        "Authorization": "x",
+        "x-request-id": "req",
+        "x-ratelimit-remaining-tokens": "5",
+        "openai-processing-ms": "7",
+        "set-cookie": "secret",
+        "server": "x",
+        "x-internal": "x",
+        "authorization": "x",
         "x-ratelimit": "x",
     }
     expected = {
@@ -119,7 +119,7 @@ def test_only_headers_that_concern_the_client_are_passed() -> None:
     ("headers", "start", "expected"),
     [
         ({}, b"", False),
-        ({"Content-Type": "application/xhtml+xml"}, b"", True),
+        ({"content-type": "application/xhtml+xml"}, b"", True),
         ({"content-type": "text/html"}, b"data: 1\n\n", True),
         ({"content-type": "text/event-stream"}, b"", False),
         ({"content-type": "text/event-stream"}, b"\r\n<html>", True),
@@ -135,17 +135,17 @@ def test_is_page(headers: dict[str, str], start: bytes, expected: bool) -> None:
     ("headers", "expected"),
     [
         ({}, True),
-        ({"Content-Type": "text/event-stream; charset=utf-8"}, True),
-        ({"Content-Type": "text/plain"}, True),
-        ({"Content-Type": "application/octet-stream"}, True),
-        ({"Content-Type": "application/x-ndjson"}, True),
-        ({"Content-Encoding": "identity"}, True),
-        ({"Content-Type": "text/html"}, False),
-        ({"Content-Type": "Application/JSON; charset=utf-8"}, False),
-        ({"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, False),
-        ({"Transfer-Encoding": "Chunked"}, True),
-        ({"Transfer-Encoding": "identity"}, True),
-        ({"Transfer-Encoding": "gzip, chunked"}, False),
+        ({"content-type": "text/event-stream; charset=utf-8"}, True),
+        ({"content-type": "text/plain"}, True),
+        ({"content-type": "application/octet-stream"}, True),
+        ({"content-type": "application/x-ndjson"}, True),
+        ({"content-encoding": "identity"}, True),
+        ({"content-type": "text/html"}, False),
+        ({"content-type": "Application/JSON; charset=utf-8"}, False),
+        ({"content-type": "text/event-stream", "content-encoding": "gzip"}, False),
+        ({"transfer-encoding": "Chunked"}, True),
+        ({"transfer-encoding": "identity"}, True),
+        ({"transfer-encoding": "gzip, chunked"}, False),
     ],
 )
 def test_only_what_cannot_be_an_event_stream_is_refused(headers: dict[str, str], expected: bool) -> None:

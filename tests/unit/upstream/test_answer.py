@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import time
 
 import pytest
 
-from wsgi_proxy.upstream.answer import MAX_HEADERS, MAX_INTERIM, Answer
+from wsgi_proxy.upstream.answer import MAX_HEADERS, MAX_INTERIM, Answer, _fields, _fields_of
 from wsgi_proxy.upstream.chunks import MAX_TRAILERS, BadChunk
 
 HOUR = 3600.0
@@ -100,6 +101,25 @@ def test_headers_have_names_in_lower_case(piece: int, line: bytes, name: str, va
     """What is no field is passed over, as most clients do."""
     found = answer(b"HTTP/1.1 200 OK\r\n" + line + b"\r\ncontent-length: 0\r\n\r\n", piece=piece)
     assert (value, "0") == (found.headers.get(name), found.headers["content-length"])
+
+
+def test_fields_are_the_same_read_in_one_go_and_line_by_line() -> None:
+    """Whatever is beside them."""
+    plain = (b"A: 1", b"a:\t2 \t", b"b:", b"c: \xe4\x85")
+    lines = (*plain, b" more", b"d : 1", b"e: 1\r", b"f: \0", b"no field", b": x", b"")
+    for count in range(4):
+        for chosen in itertools.product(lines, repeat=count):
+            if chosen != (b"",):  # which is none
+                assert _fields_of(chosen) == _fields(b"\n".join(chosen)), chosen
+
+
+def test_what_came_with_the_head_is_not_waited_for() -> None:
+    """So no limit is set for it."""
+    deadline = time.monotonic() + HOUR
+    wire = Wire(OK + b"2\r\nhi\r\n0\r\n\r\n")
+    found = Answer(wire, deadline)
+    assert (1, b"hi", True) == (len(wire.limits), found.read_some(deadline), found.complete)
+    assert 1 == len(wire.limits)
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 2**20])

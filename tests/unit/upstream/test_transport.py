@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
+import gevent
+import gevent.socket
 import pytest
 from urllib3.exceptions import ConnectTimeoutError
 
 from tests.servers import End, ScriptedUpstream, chunked, sized
 from wsgi_proxy.settings import UpstreamSettings
 from wsgi_proxy.upstream.readiness import Blocking
-from wsgi_proxy.upstream.transport import Headers, Transport
+from wsgi_proxy.upstream.transport import Headers, Line, Transport
 
 HEADERS = {"user-agent": "test", "accept-encoding": "identity", "x-name": "\xe4"}
 SECONDS = 20.0
@@ -133,6 +137,48 @@ def test_a_connection_is_left_where_it_is_not_clear_where_an_answer_ends(
     assert b"hi" == asked(transport)
     assert b"ho" == asked(transport)
     assert [1, 2] == [request.connection for request in upstream.seen]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Line, gevent.socket.socket]]:
+    """Yield a line on a socket of gevent's, and its other end."""
+    ours, theirs = gevent.socket.socketpair()
+    with closing(ours), closing(theirs):
+        yield Line(SimpleNamespace(sock=ours, close=ours.close), Blocking(ours)), theirs
+
+
+def test_what_is_not_taken_at_once_is_waited_for(ends: tuple[Line, gevent.socket.socket]) -> None:
+    """By gevent's socket, so that others run meanwhile; all of it arrives, in order."""
+    line, theirs = ends
+    body = bytes(range(256)) * 2**13
+    sending = gevent.spawn(line.send, b"head", body, time.monotonic() + SECONDS)
+    came = b""
+    while len(came) < len(body) + 4:
+        came += theirs.recv(2**18)
+    sending.get(timeout=SECONDS)
+    assert b"head" + body == came
+
+
+def test_an_upstream_that_takes_nothing_is_waited_for_until_the_deadline(
+    ends: tuple[Line, gevent.socket.socket],
+) -> None:
+    """However much it took at first."""
+    line, _ = ends
+    with pytest.raises(TimeoutError):
+        line.send(b"head", b"x" * 2**24, time.monotonic() + 0.05)
+
+
+@pytest.mark.parametrize(
+    "happens", [lambda theirs: theirs.send(b"unasked"), lambda theirs: theirs.close()], ids=["says", "leaves"]
+)
+def test_a_kept_connection_is_looked_at_without_waiting(
+    ends: tuple[Line, gevent.socket.socket], happens: Callable[[gevent.socket.socket], object]
+) -> None:
+    """It is open as long as the upstream neither says anything nor leaves."""
+    line, theirs = ends
+    assert (True, True) == (line.is_open(), line.is_open())
+    happens(theirs)
+    assert not line.is_open()
 
 
 def proxied(proxy: ScriptedUpstream, url: str, seconds: float = SECONDS, **headers: str) -> Transport:

@@ -22,13 +22,13 @@ from websockets.extensions import Extension
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
 
-from ..errors import ConnectionLost, RequestError
+from ..errors import ConnectionLost
 from ..protocol.frames import error_frame
-from ..protocol.framing import framed, framed_one
+from ..protocol.framing import USUAL_HEADERS, framed
 from .care import Times
 from .compression import write_compressed
 from .ending import code_of, ended_by, outcome_of
-from .intake import Assembly, Protocol
+from .intake import Assembly, Protocol, too_big
 from .readiness import readiness
 from .sharing import LARGE_BYTES, Share
 from .sockets import buffered, raw, send_small_packets_at_once
@@ -141,27 +141,37 @@ class Connection:
         Raises:
             ConnectionLost: The connection is closing, or gone.
         """
-        if not (self._clear or self._is_clear()) or not self._send_now(framed(frames), len(frames)):
+        if not (self._clear or self._is_clear()) or not self._send_now(frames):
             self._append(frames)  # before waiting for the others: frames leave in the order of their turns
         if self._protocol.writes:
             with self._writing:
                 self._flush()
 
-    def send_now(self, frame: bytes) -> bool:
+    def send_now(self, frame: bytes, at: float) -> bool:
         """
-        Send a text message without waiting, if nobody else is sending; never raises anything.
+        Send a text message without waiting, if it is as short as most and nobody else is sending; raise nothing.
 
-        Returns: Whether that was done; if not, nothing was.
+        Args:
+            frame: UTF-8 text.
+            at: The time, by the monotonic clock.
+
+        Returns: Whether that was done; if not, nothing was, and `send` will find out why.
         """
         if not (self._clear or self._is_clear()):
             return False
+        raw_send = self._raw_send
         try:
-            sent = self._send_now(framed_one(frame), 1)
-        except ConnectionLost:
+            data = USUAL_HEADERS[len(frame)] + frame
+            sent = raw_send(data)
+        except (OSError, IndexError):
             return False
-        if not self._clear:
-            self._answer()  # the socket did not take all of it
-        return sent
+        self.sent_frames += 1
+        self.sent_bytes += sent
+        self.sent_at = at
+        if sent < len(data):
+            self._keep(data[sent:])
+            self._answer()
+        return True
 
     def _is_clear(self) -> bool:
         """Look whether what is to be sent may be written at once."""
@@ -169,25 +179,29 @@ class Connection:
         self._clear = bool(self._raw_send) and not (others or self._broken or self._protocol.state is not _OPEN)
         return self._clear
 
-    def _send_now(self, data: bytes, count: int) -> bool:
-        """Write so many frames as far as the socket takes them, which it nearly always does; the rest waits."""
+    def _send_now(self, frames: Sequence[bytes]) -> bool:
+        """Write messages as far as the socket takes them, which it nearly always does; the rest waits to be written."""
+        data = framed(frames)
         if len(data) >= LARGE_BYTES:
             return False  # it is not taken at once, and should not be held twice
-        raw_send = self._raw_send
         try:
-            sent = raw_send(data)
+            sent = self._raw_send(data)
         except BlockingIOError:
             sent = 0
         except OSError as exc:
             self._clear, self._broken = False, True
             raise ConnectionLost("the client has left") from exc
-        self.sent_frames += count
+        self.sent_frames += len(frames)
         self.sent_bytes += sent
         self.sent_at = time.monotonic()
         if sent < len(data):
-            self._clear = False
-            self._protocol.writes.append(data[sent:])
+            self._keep(data[sent:])
         return True
+
+    def _keep(self, rest: bytes) -> None:
+        """Have what the socket did not take wait to be written."""
+        self._clear = False
+        self._protocol.writes.append(rest)
 
     def queue(self, frames: Sequence[bytes]) -> None:
         """
@@ -314,17 +328,9 @@ class Connection:
         self._clear = False  # it may be a ping, or a close frame
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
-            self._explain_limit()
+            # The close frame is queued already, and the client has to see the reason first.
+            self._protocol.writes.insert(0, framed([error_frame(too_big(self._max_message_bytes))]))
         return True
-
-    def _explain_limit(self) -> None:
-        error = RequestError(
-            f"the message is longer than {self._max_message_bytes} bytes (setting max_message_bytes)",
-            status=413,
-            code="message_too_big",
-        )
-        # The close frame is queued already, and the client has to see the reason first.
-        self._protocol.writes.insert(0, framed([error_frame(error)]))
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""
@@ -382,16 +388,12 @@ class Connection:
         began = self._sending_since = time.monotonic()
         try:
             # Nearly always it is taken at once. gevent's `sendall` would ask for the size of the buffer each time.
-            sent = self._socket.send(data)
-            if sent < size:
-                self._write_rest(memoryview(data)[sent:])
+            rest = memoryview(data)[self._socket.send(data) :]
+            while rest:
+                rest = rest[self._socket.send(rest) :]
         finally:
             self._sending_since = None
         self.sent_bytes += size
         self.sent_at = now = time.monotonic()
         if now - began >= SLOW_SECONDS:
             self._slow_until = now
-
-    def _write_rest(self, rest: memoryview) -> None:
-        while rest:
-            rest = rest[self._socket.send(rest) :]

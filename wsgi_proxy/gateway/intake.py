@@ -10,6 +10,7 @@ from websockets.extensions import Extension
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
+from ..errors import RequestError
 from ..protocol.wire import check_utf8
 from .sharing import LARGE_BYTES
 
@@ -63,6 +64,15 @@ class Protocol(protocol.Protocol):
         self.parser.close()
         if self.parser_exc:
             self.parser_exc.__traceback__ = None
+
+
+def too_big(max_message_bytes: int) -> RequestError:
+    """Return the error about a message that is longer."""
+    return RequestError(
+        f"the message is longer than {max_message_bytes} bytes (setting max_message_bytes)",
+        status=413,
+        code="message_too_big",
+    )
 
 
 class Assembly:

@@ -12,21 +12,33 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gevent
 from gevent import get_hub
 from gevent.hub import Waiter
 
+from ..upstream.answer import READ_BYTES
 from ..upstream.readiness import LEAST_SECONDS, Blocking, Lane, Readiness
 from .sharing import Share
 from .sockets import raw
 
 READ = 1  # of libev
+# Of each event loop, for what lanes take: memory that is set aside for each read would cost half as much as the read.
+_buffers: WeakKeyDictionary[Any, bytearray] = WeakKeyDictionary()
 
 
 def readiness(sock: socket.socket) -> Readiness:
     """Return what waits for a socket; what TLS has read already no watcher sees."""
     return Watched(sock) if raw(sock) else Shared(sock)
+
+
+def _buffer() -> bytearray:
+    hub = get_hub()
+    buffer = _buffers.get(hub)
+    if buffer is None:
+        buffer = _buffers[hub] = bytearray(READ_BYTES)
+    return buffer
 
 
 class Shared(Blocking):
@@ -61,12 +73,12 @@ class Watched:
 
     __slots__ = (
         "_began",
+        "_below",
+        "_buffer",
         "_lane",
         "_loop",
-        "_raw_recv",
         "_seconds",
         "_sock",
-        "_take",
         "_timer",
         "_waiter",
         "_watcher",
@@ -74,11 +86,10 @@ class Watched:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._raw_recv: Callable[[int], bytes] = raw(sock).recv
+        self._below: socket.socket = raw(sock)
         hub: Any = get_hub()
         self._loop = hub.loop
         self._lane: Lane | None = None
-        self._take: Callable[[bytes], float | None] | None = None  # of the lane, while that is open
         self._watcher: Any = hub.loop.io(sock.fileno(), READ)
         self._seconds = 0.0  # for ever
         self._timer: Any = None
@@ -91,14 +102,18 @@ class Watched:
 
     def lead_past(self, lane: Lane) -> None:
         self._lane = lane
+        self._buffer = _buffer()
 
     def receive(self, size: int, /) -> bytes:
         if self._timer is None and self._seconds:
             self._set_timer(self._seconds)
         self._began = time.monotonic()
-        self._take = self._lane.take if self._lane and self._lane.is_open() else None
         self._waiter: Any = Waiter()
-        self._watcher.start(self._read, size)
+        lane = self._lane
+        if lane and lane.is_open():
+            self._watcher.start(self._read_past, lane.take)
+        else:
+            self._watcher.start(self._read, size)
         try:
             data: bytes = self._waiter.get()
             return data
@@ -106,23 +121,34 @@ class Watched:
             self._watcher.stop()
 
     def _read(self, size: int) -> None:
-        """Read, in the event loop; wake up the greenlet if nobody else takes what has come."""
-        receive, take = self._raw_recv, self._take  # what is called where it is looked up is looked up slowly
+        """Read, in the event loop, and wake up the greenlet."""
         try:
-            data = receive(size)
-            came_at = take(data) if take else None
+            data = self._below.recv(size)
         except BlockingIOError:  # there was a reason to wake up, but nothing to read
             return
         except Exception as exc:  # noqa: BLE001 - it is the greenlet's
             self._waiter.throw(exc)
             return
+        self._waiter.switch(data)
+
+    def _read_past(self, take: Callable[[bytearray, int], float | None]) -> None:
+        """Read, in the event loop; wake up the greenlet if the lane does not take what has come."""
+        buffer = self._buffer
+        try:
+            size = self._below.recv_into(buffer)
+            came_at = take(buffer, size)
+        except BlockingIOError:
+            return
+        except Exception as exc:  # noqa: BLE001
+            self._waiter.throw(exc)
+            return
         if came_at is None:
-            self._waiter.switch(data)
+            self._waiter.switch(bytes(memoryview(buffer)[:size]))
         else:
             self._began = came_at
 
     def idle(self) -> None:
-        self._lane = self._take = None
+        self._lane = None
         self._end_timer()
 
     def close(self) -> None:

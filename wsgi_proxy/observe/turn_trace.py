@@ -298,15 +298,11 @@ class TurnTrace:
         self.chunks += 1
         self.passing_seconds += time.monotonic() - came_at
         if self.journal.on and payloads:
-            self.journal.events(self, self.attempts[-1], payloads, frames)
+            self.take_down(payloads, frames)
 
-    def passed_one(self, payload: bytes, came_at: float) -> None:
-        """Note that an event has been passed on as it came, alone, which was not the first output, nor before that."""
-        self.last_chunk_at = came_at
-        self.chunks += 1
-        self.passing_seconds += time.monotonic() - came_at
-        if self.journal.on:
-            self.journal.events(self, self.attempts[-1], (payload,), (payload,))
+    def take_down(self, payloads: Sequence[bytes], frames: Sequence[bytes]) -> None:
+        """Have the journal take down a chunk; for who has noted all else of it."""
+        self.journal.events(self, self.attempts[-1], payloads, frames)
 
     def attempt_failed(self, failure: Failure, rest: float) -> None:
         """Note that the attempt failed, and for how many seconds its credential rests."""

@@ -28,7 +28,6 @@ from .wire import (
     is_array,
     join_object,
     read_head,
-    read_passing_head,
     remove_field,
     replace_field,
     split_array,
@@ -383,13 +382,3 @@ class Turn:
         if request_id:
             seen.append(f"upstream request id {request_id}")
         return f"stream closed before response.completed: {cause}; seen: {', '.join(seen)}"
-
-
-def passing_type(payload: bytes) -> str | None:
-    """Return the type of an event from which a turn that passes on learns nothing; None if it may learn something."""
-    try:
-        head = read_passing_head(payload)
-    except Malformed:
-        return None
-    kind = head.type
-    return kind if kind not in TELLING and head.stream_id is ABSENT else None

@@ -21,7 +21,6 @@ __all__ = [
     "Head",
     "ItemHead",
     "Malformed",
-    "PassingHead",
     "Raw",
     "add_field",
     "check_utf8",
@@ -31,8 +30,8 @@ __all__ = [
     "item_head",
     "item_heads",
     "join_object",
+    "passing_type",
     "read_head",
-    "read_passing_head",
     "remove_field",
     "replace_field",
     "split_array",
@@ -62,7 +61,7 @@ class Head(msgspec.Struct, gc=False):
     stream_id: Raw = ABSENT
 
 
-class PassingHead(msgspec.Struct, gc=False):
+class _PassingHead(msgspec.Struct, gc=False):
     """What shows that there is nothing else in an event which a turn needs to know."""
 
     type: str | None = None
@@ -81,7 +80,7 @@ class ItemHead(msgspec.Struct, gc=False):
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _arrays = msgspec.json.Decoder(list[Raw])
 _heads = msgspec.json.Decoder(Head)
-_passing_heads = msgspec.json.Decoder(PassingHead).decode
+_passing_heads = msgspec.json.Decoder(_PassingHead).decode
 _item_heads = msgspec.json.Decoder(ItemHead)
 _lists_of_item_heads = msgspec.json.Decoder(list[ItemHead])
 _values = msgspec.json.Decoder()
@@ -173,18 +172,22 @@ def read_head(payload: bytes) -> Head:
         raise Malformed(_words_of(exc)) from exc
 
 
-def read_passing_head(payload: bytes) -> PassingHead:
+def passing_type(payload: bytes) -> str | None:
     """
-    Read an event as `read_head` does, but only what is needed of one that is passed on as it is.
+    Read what shows whether an event has to be looked at.
 
-    Raises:
-        Malformed: As `read_head`, or the value of a field is not of the expected type.
+    Args:
+        payload: The raw bytes of one event.
+
+    Returns:
+        Its type; None if it cannot be passed on as it is, because it has none, or a `stream_id`, or is no JSON object.
     """
     try:
         payload.isascii() or payload.decode()
-        return _passing_heads(payload)
-    except FAULTS as exc:
-        raise Malformed(_words_of(exc)) from exc
+        head = _passing_heads(payload)
+    except FAULTS:
+        return None
+    return head.type if head.stream_id is ABSENT else None
 
 
 def _lenient_head(payload: bytes) -> Head:

@@ -13,18 +13,17 @@ import time
 from collections.abc import Callable
 
 from ..observe.turn_trace import TurnTrace
-from ..protocol.sse import Decoder
-from ..protocol.turn import Turn, passing_type
+from ..protocol.signals import TELLING
+from ..protocol.sse import CR, Decoder
+from ..protocol.turn import Turn
+from ..protocol.wire import passing_type
 from .chunks import Chunks
 
-Send = Callable[[bytes], bool]
+Send = Callable[[bytes, float], bool]
 
 # What nearly all events are that come alone: a chunk that holds just one, with its data in one line.
-_beginning = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n(?:event: [^\r\n]+\n)?data: ").match
-# Numbers, because `in` takes a while to find out that bytes are none.
-LF, CR = b"\n\r"
-_END = b"\n\n\r\n"
-_END_BYTES = len(_END)
+_event = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n(?:event: [^\r\n]+\n)?data: (.+)\n\n\r\n").fullmatch
+_AROUND = len(b"\r\n" + b"\r\n")  # a chunk's data, after its size
 
 
 class Express:
@@ -34,7 +33,8 @@ class Express:
     Args:
         chunks, decoder: Of its answer.
         turn: That has shown output.
-        send: Sends a frame to the client without waiting; returns whether it did, and does nothing if not.
+        send: Sends a frame to the client without waiting, and is told when it came; returns whether it did, and does
+            nothing if not.
         trace: Of the turn.
     """
 
@@ -51,27 +51,41 @@ class Express:
         """Tell if anything can be taken, which stays as it is until the turn's greenlet runs."""
         return self._chunks.between and self._decoder.between and self._turn.passes_on
 
-    def take(self, data: bytes) -> float | None:
+    def take(self, buffer: bytearray, size: int) -> float | None:
         """
         Take what was read while the lane is open.
 
-        Every name that is looked up here costs something for each event: the caches hold other sessions' things.
+        After each wait the processor has forgotten all this, so that it is the number of steps which counts, and hardly
+        what each of them does. This is why nothing is called here that can be written down.
+
+        Args:
+            buffer: Holds it at its beginning, until this returns.
+            size: How many bytes.
 
         Returns:
             When it came, by the monotonic clock; None if it was not taken, and nothing has happened.
         """
         came_at = time.monotonic()
-        begun = _beginning(data)
-        if begun is None or data[-_END_BYTES:] != _END:
+        event = _event(buffer, 0, size)
+        if event is None:
             return None
-        payload = data[begun.end() : -_END_BYTES]
-        # The line end after the data is the chunk's, and that after the size, too.
-        if int(begun[1], 16) != len(data) - begun.end(1) - 4 or LF in payload or CR in payload:
+        digits, payload = event.groups()
+        if int(digits, 16) != size - len(digits) - _AROUND or CR in payload:
             return None
         kind = passing_type(payload)
-        send = self._send
-        if kind is None or not send(payload):
+        if kind in TELLING:
             return None
-        self._turn.count(1, len(payload), kind)
-        self._trace.passed_one(payload, came_at)
+        send = self._send  # what is called where it is looked up is looked up slowly
+        if not send(payload, came_at):
+            return None
+        turn = self._turn
+        turn.events += 1
+        turn.received_bytes += len(payload)
+        turn.last_event = kind
+        trace = self._trace
+        trace.last_chunk_at = came_at
+        trace.chunks += 1
+        trace.passing_seconds += time.monotonic() - came_at
+        if trace.journal.on:
+            trace.take_down((payload,), (payload,))
         return came_at

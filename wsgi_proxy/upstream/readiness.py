@@ -17,8 +17,17 @@ class Lane(Protocol):
     def is_open(self) -> bool:
         """Tell if anything can be taken, which stays as it is until whoever waits runs."""
 
-    def take(self, data: bytes, /) -> float | None:
-        """Take what was read, and return when it came, by the monotonic clock; None if it was not taken."""
+    def take(self, buffer: bytearray, size: int, /) -> float | None:
+        """
+        Take what was read, which is no longer there afterwards.
+
+        Args:
+            buffer: Holds it at its beginning.
+            size: How many bytes; 0 at the end.
+
+        Returns:
+            When it came, by the monotonic clock; None if it was not taken.
+        """
 
 
 def raw(sock: Any) -> Any:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -23,8 +24,8 @@ class Taking:
     def is_open(self) -> bool:
         return self.open
 
-    def take(self, data: bytes) -> float | None:
-        return time.monotonic() if self._takes(data) else None
+    def take(self, buffer: bytearray, size: int) -> float | None:
+        return time.monotonic() if self._takes(bytes(buffer[:size])) else None
 
 
 @pytest.fixture
@@ -116,21 +117,37 @@ def test_a_waiting_greenlet_can_be_killed(watched: Watched, pair: Pair) -> None:
     assert b"x" == watched.receive(100)
 
 
-def test_a_reason_to_wake_up_may_be_none(watched: Watched, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was there can be gone."""
-    watched.limit(LONG)
-    read = watched._raw_recv
-    tries: list[bool] = []
+class Fickle:
+    """A socket that has nothing to read the first times that it is asked."""
 
-    def gone(size: int) -> bytes:
-        tries.append(True)
-        if len(tries) < 3:
+    def __init__(self, below: Any) -> None:
+        self._below = below
+        self.asked = 0
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.asked < 3:
             raise BlockingIOError
-        return read(size)
 
-    monkeypatch.setattr(watched, "_raw_recv", gone)
+    def recv(self, size: int) -> bytes:
+        self._ask()
+        return bytes(self._below.recv(size))
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self._ask()
+        return int(self._below.recv_into(buffer))
+
+
+@pytest.mark.parametrize("led", [False, True])
+def test_a_reason_to_wake_up_may_be_none(watched: Watched, pair: Pair, led: bool) -> None:
+    """What was there can be gone; with a lane and without one."""
+    below: Any = Fickle(watched._below)
+    watched._below = below
+    watched.limit(LONG)
+    if led:
+        watched.lead_past(Taking(lambda data: False))
     pair[1].sendall(b"x")
-    assert (b"x", 3) == (watched.receive(100), len(tries))
+    assert (b"x", 3) == (watched.receive(100), below.asked)
 
 
 def test_others_run_though_there_is_always_something(watched: Watched, pair: Pair) -> None:

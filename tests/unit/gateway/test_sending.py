@@ -16,6 +16,7 @@ from websockets.uri import parse_uri
 from wsgi_proxy.errors import ConnectionLost
 from wsgi_proxy.gateway.care import Times
 from wsgi_proxy.gateway.connection import Connection
+from wsgi_proxy.protocol.framing import USUAL
 
 SENDERS, MESSAGES = 5, 30
 LARGE = 300_000
@@ -56,9 +57,10 @@ def test_frames_of_several_senders_stay_whole_and_in_order(line: Line, seed: int
     """Whether they wait or not, and whatever their size; a sender that does not wait sends again what was refused."""
     chance = random.Random(seed)
     connection = line.connection
+    sizes = [0, 10, 200, 4_000, 5_000, 20_000]
 
     def text(sender: int, number: int) -> bytes:
-        return b"%d %d %b" % (sender, number, b"x" * chance.choice((0, 10, 200, 5_000, 20_000)))
+        return b"%d %d %b" % (sender, number, b"x" * chance.choice(sizes))
 
     def waits(sender: int) -> None:
         for number in range(MESSAGES):
@@ -66,8 +68,8 @@ def test_frames_of_several_senders_stay_whole_and_in_order(line: Line, seed: int
 
     def does_not_wait(sender: int) -> None:
         for number in range(MESSAGES):
-            frame = text(sender, number)
-            while not connection.send_now(frame):
+            frame = text(sender, number)[: USUAL - 1]
+            while not connection.send_now(frame, 1.0):
                 gevent.sleep(0.001)
             gevent.sleep(0)
 
@@ -97,12 +99,13 @@ def test_what_does_not_wait_goes_at_once_or_not_at_all(line: Line) -> None:
     connection = line.connection
     waiting = gevent.spawn(connection.send, [b"x" * LARGE])
     gevent.sleep(0.01)
-    assert not connection.send_now(b"no")
+    assert not connection.send_now(b"no", 1.0)
     with gevent.Timeout(10):
         while not waiting.ready():
             line.hear(2**20)
             gevent.sleep(0)
-    assert connection.send_now(b"yes")
+    assert connection.send_now(b"yes", 2.0)
+    assert 2.0 == connection.sent_at
     with gevent.Timeout(10):
         while len(line.texts) < 2:
             line.hear(2**20)
@@ -111,13 +114,43 @@ def test_what_does_not_wait_goes_at_once_or_not_at_all(line: Line) -> None:
 
 def test_what_the_socket_does_not_take_leaves_later(line: Line) -> None:
     """Without anybody waiting for it."""
-    assert line.connection.send_now(b"x" * LARGE)
-    assert not line.connection.send_now(b"no")
+    send = line.connection._raw_send
+    line.connection._raw_send = lambda data: send(data[:3])
+    assert line.connection.send_now(b"in two pieces", 1.0)
+    assert not line.connection.send_now(b"no", 1.0)
+    line.connection._raw_send = send
     with gevent.Timeout(10):
         while not line.texts:
             line.hear(2**20)
-    assert [b"x" * LARGE] == line.texts
-    assert line.connection.send_now(b"yes")
+    assert [b"in two pieces"] == line.texts
+    assert line.connection.send_now(b"yes", 1.0)
+
+
+def test_what_the_socket_does_not_take_at_all_is_not_sent(line: Line) -> None:
+    """Who does not wait is told so, and who waits gets it through, in the order in which it was sent."""
+    count = 0
+    while line.connection.send_now(b"%d" % count + b"x" * 1000, 1.0):
+        count += 1
+    waiting = gevent.spawn(line.connection.send, [b"last"])
+    gevent.sleep(0)
+    assert count == line.connection.sent_frames - 1
+    with gevent.Timeout(10):
+        while len(line.texts) <= count:
+            line.hear(2**20)
+            gevent.sleep(0)
+    waiting.get(timeout=10)
+    assert [b"%d" % number + b"x" * 1000 for number in range(count)] + [b"last"] == line.texts
+
+
+@pytest.mark.parametrize(("size", "sent"), [(USUAL - 1, True), (USUAL, False)])
+def test_only_what_is_as_short_as_most_goes_without_waiting(line: Line, size: int, sent: bool) -> None:
+    """Its header is made already."""
+    assert sent is line.connection.send_now(b"x" * size, 1.0)
+    if sent:
+        with gevent.Timeout(10):
+            while not line.texts:
+                line.hear(2**20)
+        assert [b"x" * size] == line.texts
 
 
 def test_nothing_goes_to_a_client_that_leaves(line: Line) -> None:
@@ -126,12 +159,12 @@ def test_nothing_goes_to_a_client_that_leaves(line: Line) -> None:
     gevent.sleep(0.01)
     with pytest.raises(ConnectionLost):
         line.connection.send([b"x"])
-    assert not line.connection.send_now(b"x")
+    assert not line.connection.send_now(b"x", 1.0)
     closing = Line()
     closing.connection.close(1000)
     with pytest.raises(ConnectionLost):
         closing.connection.send([b"x"])
-    assert not closing.connection.send_now(b"x")
+    assert not closing.connection.send_now(b"x", 1.0)
     closing.client.close()
     closing.connection.finish()
     closing.ours.close()

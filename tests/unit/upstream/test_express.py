@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -47,13 +48,19 @@ class Way:
         self.trace = detached_turn()
         self.express = Express(self.chunks, self.decoder, self.turn, self.send, self.trace)
 
-    def send(self, frame: bytes) -> bool:
+    def take(self, data: bytes) -> float | None:
+        """Offer it what a read has brought, in a buffer in which others left something."""
+        buffer = bytearray(data) + chunk(event(DELTA))
+        return self.express.take(buffer, len(data))
+
+    def send(self, frame: bytes, at: float) -> bool:
+        assert at <= time.monotonic()
         if self.ready:
             self.sent.append(frame)
         return self.ready
 
     def read(self, data: bytes, *, express: bool = True) -> None:
-        if express and self.express.is_open() and self.express.take(data) is not None:
+        if express and self.express.is_open() and self.take(data) is not None:
             self.taken += 1
         else:
             self.sent += self.turn.receive_all(self.decoder.feed(self.chunks.feed(data)))
@@ -89,7 +96,7 @@ def test_others_do_not(payload: bytes) -> None:
     way = Way()
     way.read(chunk(event(DELTA)))
     assert way.express.is_open()
-    assert (b"keepalive" in payload) is (way.express.take(chunk(event(payload))) is not None)
+    assert (b"keepalive" in payload) is (way.take(chunk(event(payload))) is not None)
     assert [DELTA] == way.sent[:1]
 
 
@@ -118,7 +125,7 @@ def test_what_is_not_one_event_in_one_chunk_does_not(data: bytes) -> None:
     way.read(chunk(event(DELTA)))
     before = way.account
     assert way.express.is_open()
-    assert way.express.take(data) is None
+    assert way.take(data) is None
     assert before == way.account
 
 
@@ -130,7 +137,7 @@ def test_named_lanes_and_clients_that_are_busy_do_not() -> None:
     assert not named.express.is_open()
     busy.ready, before = False, busy.account
     assert busy.express.is_open()
-    assert busy.express.take(chunk(event(DELTA))) is None
+    assert busy.take(chunk(event(DELTA))) is None
     assert before == busy.account
 
 

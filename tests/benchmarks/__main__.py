@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from .awake import awake
 from .bench import Bench, Cores, Result, Step, steps
 from .curves import write_curves
 from .litellm import install
@@ -48,12 +50,13 @@ examples:
   scripts/bench --json docs/bench/results.json --curves docs/bench
   scripts/bench --from docs/bench/results.json       the table of an earlier run; --markdown: what is in the README
 
-How to read it: CPU is user and system time of the subject's worker alone. A "*" marks what client and upstream could
-not drive to its limit; with two cores they share one. Before anything is measured an answer is compared byte for byte
-with what the upstream wrote. "loop held" is the longest that a ping of another session waited. A delay is from when the
-upstream wrote an event until the kernel of the client had it; "sent late" is how long after its time the upstream
-wrote it. The exit status is 1 if the proxy failed at something; with --strict also if it misses what it must reach and
-client and upstream were not the limit.
+How to read it: CPU is user and system time of the subject's worker alone. All cores are kept awake by processes that
+yield to every other, or what sleeping costs would be part of it; --let-sleep leaves that out. A "*" marks what client
+and upstream could not drive to its limit; with two cores they share one. Before anything is measured an answer is
+compared byte for byte with what the upstream wrote. "loop held" is the longest that a ping of another session waited. A
+delay is from when the upstream wrote an event until the kernel of the client had it; "sent late" is how long after its
+time the upstream wrote it. The exit status is 1 if the proxy failed at something; with --strict also if it misses what
+it must reach and client and upstream were not the limit.
 """
 
 
@@ -78,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
             sys.exit(f"scripts/bench: {exc}")
     print(*tables(results, chosen), sep="\n")
     if options.json and not options.earlier:
-        write_json(options.json, results, {"runs": options.runs, "quick": options.quick, "settings": options.set})
+        about = {"runs": options.runs, "quick": options.quick, "settings": options.set}
+        write_json(options.json, results, {**about, "awake": not options.let_sleep})
     if options.curves:
         print("", *(f"wrote {file}" for file in write_curves(options.curves, results)), sep="\n")
     return 1 if broken(results) or not results or (options.strict and missed(results)) else 0
@@ -110,12 +114,16 @@ def parsed(arguments: Sequence[str]) -> Any:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the proxy; may repeat"
     )
+    parser.add_argument(
+        "--let-sleep", action="store_true", help="let cores sleep that have nothing to do, and measure what that costs"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run, and the medians")
     parser.add_argument("--curves", type=Path, metavar="FOLDER", help="write the figures, as SVG")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if something is not reached that must be")
     parser.add_argument("--markdown", action="store_true", help="print what the README has of a JSON; with --from")
     parser.add_argument("--from", dest="earlier", type=Path, metavar="FILE", help="measure nothing; read such a JSON")
     options = parser.parse_args(arguments)
+    options.let_sleep |= options.quick
     options.runs = options.runs or (1 if options.quick else 5)
     if any("=" not in setting for setting in options.set):
         parser.error("--set needs NAME=VALUE, such as --set log_level=warning; wsgi-proxy settings shows the names")
@@ -146,9 +154,10 @@ def measured(options: Any, todo: Sequence[Step]) -> list[Result]:
     print(f"{len(todo)} measurements; {cores}", file=sys.stderr)
     settings = (setting.partition("=") for setting in options.set)
     environment = {f"WSGI_PROXY_{name.upper()}": value for name, _, value in settings}
+    kept = () if options.let_sleep else os.sched_getaffinity(0)
     with Field(environment) as field:
         bench = Bench(field, quick=options.quick)
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), awake(kept):
             bench.carry_out(todo, Progress(todo, quick=options.quick).tell)
         return [*bench.results.values()]
 

@@ -46,7 +46,7 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Measured on {about['measured']} with `scripts/bench`, medians of {about['runs']} runs; "
         f"{machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}, Python {machine['python']}, "
-        f"gevent {machine['gevent']}{others}."
+        f"gevent {machine['gevent']}{others}; the cores are {'kept awake' if about.get('awake') else 'let sleep'}."
     )
     yield from must_reach(results)
     yield from comparison(results)

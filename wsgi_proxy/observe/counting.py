@@ -98,8 +98,11 @@ class MappedNumber:
         self._at = file._positions[self._key] // 8  # noqa: SLF001 - it has no other
         cells = _cells.get(name)
         if cells is None or cells.obj is not file._m:  # noqa: SLF001
-            # A file that has grown is mapped anew. It is the same memory as before for numbers that were there already.
+            # A file that has grown is mapped anew. The numbers that are there already would keep the mapping before.
             cells = _cells[name] = memoryview(file._m).cast("d")  # noqa: SLF001
+            for number in _numbers:
+                if number._file == name and number._cells is not None:  # noqa: SLF001
+                    number._cells = cells  # noqa: SLF001
         self._cells = cells
         return cells
 

@@ -75,12 +75,14 @@ assert 4 == gauge._value.get()
 
 
 def test_numbers_stay_right_while_their_file_grows(tmp_path: Path) -> None:
-    """Those that were there before, too; it is mapped anew then."""
+    """Those that were there before, too; it is mapped anew then, and the mapping before is not kept."""
     program = """
 for number in range(20_000):
     count(1)
     adder(counter.labels(f"{number:0100}"))(1)
 count(1)
+opened = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.exists(entry.path)]
+assert sum("counter_" in path for path in opened) == 2, opened  # the file, and what is mapped of it
 """
     assert 0 == run(tmp_path, program)
     (path,) = tmp_path.glob("counter_*.db")

@@ -328,9 +328,15 @@ class Connection:
         self._clear = False  # it may be a ping, or a close frame
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
-            # The close frame is queued already, and the client has to see the reason first.
-            self._protocol.writes.insert(0, framed([error_frame(too_big(self._max_message_bytes))]))
+            self._explain_limit()
         return True
+
+    def _explain_limit(self) -> None:
+        """Have the client see the reason before the close frame, which waits already, with the end behind it."""
+        close, writes = self._protocol.close_sent, self._protocol.writes
+        if close and close.code == CloseCode.MESSAGE_TOO_BIG:  # or there was one before, after which nothing may come
+            # Not before all that waits, which may begin with the rest of a frame.
+            writes.insert(-2, framed([error_frame(too_big(self._max_message_bytes))]))
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""

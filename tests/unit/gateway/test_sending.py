@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -18,8 +19,11 @@ from wsgi_proxy.gateway.care import Times
 from wsgi_proxy.gateway.connection import Connection
 from wsgi_proxy.protocol.framing import USUAL
 
+from ...integration.wire import TEXT, frame
+
 SENDERS, MESSAGES = 5, 30
 LARGE = 300_000
+LIMIT = 2**20
 
 
 class Line:
@@ -31,13 +35,16 @@ class Line:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.ours = ours
-        self.connection = Connection(ours, None, max_message_bytes=2**20, close_timeout=5.0, times=Times())
+        self.connection = Connection(ours, None, max_message_bytes=LIMIT, close_timeout=5.0, times=Times())
         self._protocol = ClientProtocol(parse_uri("ws://x/"), state=State.OPEN, max_size=None)
         self.frames: list[Frame] = []
 
-    def hear(self, size: int) -> None:
-        self._protocol.receive_data(self.client.recv(size))
+    def hear(self, size: int) -> bool:
+        """Read something, and tell if there was anything."""
+        data = self.client.recv(size)
+        self._protocol.receive_data(data)
         self.frames += [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+        return bool(data)
 
     @property
     def texts(self) -> list[bytes]:
@@ -168,3 +175,49 @@ def test_nothing_goes_to_a_client_that_leaves(line: Line) -> None:
     closing.client.close()
     closing.connection.finish()
     closing.ours.close()
+
+
+@pytest.fixture
+def too_long() -> bytes:
+    """As much of a message that is longer than the limit as shows that."""
+    return frame(TEXT, b"x" * (LIMIT + 1))[:14]
+
+
+def test_why_a_message_is_refused_is_not_said_in_the_middle_of_a_frame(line: Line, too_long: bytes) -> None:
+    """Of which a part has left just now, so that nobody sends the rest yet."""
+    connection = line.connection
+    send, receive = connection._raw_send, connection._ready.receive
+
+    def receive_after_sending(size: int) -> bytes:
+        data = receive(size)
+        connection._raw_send = lambda data: send(data[:3])
+        assert connection.send_now(b"in two pieces", 1.0)
+        return data
+
+    connection._ready = SimpleNamespace(receive=receive_after_sending)  # type: ignore[assignment]
+    line.client.send(too_long)
+    assert [] == [*connection.messages()]
+    with gevent.Timeout(10):
+        while line.hear(2**20):
+            pass
+    assert b"in two pieces" == line.texts[0]
+    assert b'"message_too_big"' in line.texts[1]
+    assert Opcode.CLOSE is line.frames[2].opcode
+
+
+def test_nothing_follows_a_close_frame(line: Line, too_long: bytes) -> None:
+    """Not even why a message is refused that came later."""
+    reader = gevent.spawn(lambda: [*line.connection.messages()])
+    gevent.sleep(0.01)
+    line.connection.close(1001)
+    gevent.sleep(0.01)
+    line.client.send(too_long)
+    line.client.shutdown(socket.SHUT_WR)
+    reader.get(timeout=10)
+    line.connection.finish()
+    line.ours.close()
+    heard = b""
+    with gevent.Timeout(10):
+        while data := line.client.recv(2**20):
+            heard += data
+    assert b"\x88\x02\x03\xe9" == heard

@@ -38,8 +38,6 @@ class Application(Flask):
     everything once somebody else has added functions that are to run around requests.
     """
 
-    # Whether no request leaves anything with its greenlet that the next one may not find there, be it another client's.
-    leaves_nothing_behind = True
     _open: Callable[[Environ], None] | None = None
     _around: object = None
 

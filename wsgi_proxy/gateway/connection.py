@@ -23,12 +23,11 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
 
 from ..errors import ConnectionLost
-from ..protocol.frames import error_frame
 from ..protocol.framing import USUAL_HEADERS, framed
 from .care import Times
 from .compression import write_compressed
 from .ending import code_of, ended_by, outcome_of
-from .intake import Assembly, Protocol, too_big
+from .intake import Assembly, Protocol, explain_limit
 from .readiness import readiness
 from .sharing import LARGE_BYTES, Share
 from .sockets import buffered, raw, send_small_packets_at_once
@@ -328,15 +327,8 @@ class Connection:
         self._clear = False  # it may be a ping, or a close frame
         self._protocol.receive_data(data)
         if isinstance(self._protocol.parser_exc, PayloadTooBig):
-            self._explain_limit()
+            explain_limit(self._protocol, self._max_message_bytes)
         return True
-
-    def _explain_limit(self) -> None:
-        """Have the client see the reason before the close frame, which waits already, with the end behind it."""
-        close, writes = self._protocol.close_sent, self._protocol.writes
-        if close and close.code == CloseCode.MESSAGE_TOO_BIG:  # or there was one before, after which nothing may come
-            # Not before all that waits, which may begin with the rest of a frame.
-            writes.insert(-2, framed([error_frame(too_big(self._max_message_bytes))]))
 
     def _assembled(self, frame: Frame) -> bytes | None:
         """Return the message that a frame completes; None if more frames follow, or if it is no valid UTF-8."""

@@ -7,10 +7,12 @@ from collections.abc import Generator, Sequence
 
 from websockets import protocol
 from websockets.extensions import Extension
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.streams import StreamReader
 
 from ..errors import RequestError
+from ..protocol.frames import error_frame
+from ..protocol.framing import framed
 from ..protocol.wire import check_utf8
 from .sharing import LARGE_BYTES
 
@@ -66,13 +68,18 @@ class Protocol(protocol.Protocol):
             self.parser_exc.__traceback__ = None
 
 
-def too_big(max_message_bytes: int) -> RequestError:
-    """Return the error about a message that is longer."""
-    return RequestError(
+def explain_limit(protocol: Protocol, max_message_bytes: int) -> None:
+    """Have a client see why its message is refused, before the close frame and the end, which wait already."""
+    close = protocol.close_sent
+    if close is None or close.code != CloseCode.MESSAGE_TOO_BIG:
+        return  # there was one before, after which nothing may come
+    error = RequestError(
         f"the message is longer than {max_message_bytes} bytes (setting max_message_bytes)",
         status=413,
         code="message_too_big",
     )
+    # Not before all that waits, which may begin with the rest of a frame.
+    protocol.writes.insert(-2, framed([error_frame(error)]))
 
 
 class Assembly:

@@ -14,11 +14,11 @@ from gevent.pywsgi import WSGIHandler
 from geventwebsocket.gunicorn.workers import GeventWebSocketWorker
 from geventwebsocket.handler import WebSocketHandler
 from geventwebsocket.websocket import Stream, WebSocket
+from greenlet import greenlet
 from gunicorn.workers.ggevent import PyWSGIServer
 from websockets.utils import accept_key
 
 from ..upstream.headers import WHITE_SPACE, can_be_carried
-from .apart import APART, Work, do_once
 from .drain import DRAIN, drain_at_exit
 from .handler import StrictHandler
 
@@ -207,17 +207,15 @@ class UpgradeHandler(StrictHandler):
             self.environ["wsgi.websocket"] = None  # it knows the environment, too
 
     def _ask_apart(self) -> None:
-        """Ask on another stack than that of the session, which would stay as large as it has ever been."""
+        """Ask on a stack of its own, which would stay as large as it has ever been: a page more for each session."""
+        apart = greenlet(self._ask_application)
         try:
-            self._ask_on_a_stack(self._ask_application)
+            apart.switch()
         except BaseException:
+            apart.throw(gevent.GreenletExit)  # or it would go on for itself, and come back to whatever we do then
             self._conversation = None
             self._give_up()
             raise
-
-    @property
-    def _ask_on_a_stack(self) -> Callable[[Work], None]:
-        return APART.do if getattr(self.application, "leaves_nothing_behind", False) else do_once
 
     def _ask_application(self) -> None:
         self.result = self.application(self.environ, self._start_instead)

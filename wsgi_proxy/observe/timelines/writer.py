@@ -78,6 +78,7 @@ class Timeline(Journal):
     """
 
     on = True
+    waits = False
 
     def __init__(self, timelines: Timelines) -> None:
         self._timelines = timelines

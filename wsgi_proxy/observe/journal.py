@@ -16,9 +16,11 @@ class Journal:
 
     Attributes:
         on: Whether it writes at all. Whoever would have to do something for it first looks at this.
+        waits: Whether it may wait for somebody else, if only for a lock; then it is told nothing in the event loop.
     """
 
     on = False
+    waits = False
 
     def opened(self, session: SessionTrace, headers: Mapping[str, str]) -> None:
         """Take down that a session began, with the headers of the client's request: names in lower case."""
@@ -59,6 +61,7 @@ class Tee(Journal):
     """Has several journals take down the same."""
 
     on = True
+    waits = True  # one of them may
 
     def __init__(self, *journals: Journal) -> None:
         self._journals = journals

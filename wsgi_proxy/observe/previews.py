@@ -25,6 +25,7 @@ class Previews(Journal):
     """Writes what the reference writes of each payload: the type, and how it begins."""
 
     on = True
+    waits = True  # handlers of a log have locks, and some write to the network
 
     def __init__(self) -> None:
         self._name = "-"

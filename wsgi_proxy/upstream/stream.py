@@ -62,7 +62,8 @@ class EventStream:
     def let_pass(self, turn: Turn, send: Send, trace: TurnTrace) -> None:
         """Have events of a turn that only have to be passed on passed on without waking up its greenlet."""
         chunks = self._answer.chunks
-        if chunks and self._max_event_bytes >= READ_BYTES:  # or one that comes alone may be too long
+        short = self._max_event_bytes >= READ_BYTES  # or one that comes alone may be too long
+        if chunks and short and not trace.journal.waits:
             self._line.lead_past(Express(chunks, self._decoder, turn, send, trace))
 
     def __iter__(self) -> Iterator[list[bytes]]:

@@ -4,6 +4,7 @@ import json
 import logging
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -263,6 +264,21 @@ def test_a_bug_ends_the_timeline_and_no_turn(
     session.close()
     assert ["a timeline ends because of a bug"] == [record.message for record in caplog.records if record.exc_info]
     assert ["session"] == traced.kinds()
+
+
+def test_a_log_that_cannot_be_written_harms_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the event loop nothing can wait for the lock of a handler, which somebody may have; gevent raises then."""
+    session = Traced(tmp_path / "t").session()
+    turn = begin(session)
+    ask(turn)
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("nothing may wait here")
+
+    monkeypatch.setattr(session.journal._file, "write", refuse)
+    monkeypatch.setattr("wsgi_proxy.observe.timelines.writer.log", SimpleNamespace(exception=refuse))
+    session.journal.events(turn, turn.attempt, [DELTA], [DELTA])
+    assert not session.journal.on
 
 
 @pytest.mark.parametrize("key", ['"transport":', "127.0.0.1", '","client":"', "12345678"])

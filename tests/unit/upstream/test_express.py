@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from wsgi_proxy.observe.journal import Journal
+from wsgi_proxy.observe.journal import Journal, Tee
+from wsgi_proxy.observe.previews import Previews
 from wsgi_proxy.observe.session_trace import detached_turn
 from wsgi_proxy.protocol.dialect import V1, V2, Dialect
 from wsgi_proxy.protocol.sse import Decoder
@@ -34,6 +35,15 @@ ODD = (
     ITEM,
 )
 LIMIT = 2**16
+
+
+class Diary(Journal):
+    """A journal that writes, and waits for nobody."""
+
+    on = True
+
+
+DIARY = Diary()
 
 
 class Way:
@@ -181,9 +191,7 @@ def test_it_makes_no_difference(seed: int) -> None:
 def test_a_journal_takes_it_down() -> None:
     """As if it had gone the long way."""
 
-    class Diary(Journal):
-        on = True
-
+    class Taking(Diary):
         def events(self, turn: object, attempt: object, payloads: Sequence[bytes], frames: Sequence[bytes]) -> None:
             taken.append(([*payloads], [*frames]))
 
@@ -191,7 +199,7 @@ def test_a_journal_takes_it_down() -> None:
     way = Way()
     way.read(chunk(event(DELTA)))
     way.trace.try_with("test")
-    way.trace.journal = Diary()
+    way.trace.journal = Taking()
     way.read(chunk(event(DELTA)))
     assert (1, [([DELTA], [DELTA])]) == (way.taken, taken)
 
@@ -199,9 +207,24 @@ def test_a_journal_takes_it_down() -> None:
 @pytest.mark.parametrize(("limit", "led"), [(READ_BYTES, True), (READ_BYTES - 1, False)])
 def test_events_that_may_be_too_long_go_the_long_way(limit: int, led: bool) -> None:
     """Where all that one read brings is allowed, the lane has no need to look."""
-    way, lanes = Way(), []
+    assert led is is_led_past(Way(), limit)
+
+
+@pytest.mark.parametrize(
+    ("journal", "led"), [(Journal(), True), (DIARY, True), (Previews(), False), (Tee(Previews(), DIARY), False)]
+)
+def test_what_is_logged_goes_the_long_way(journal: Journal, led: bool) -> None:
+    """The lock of a handler may be taken; a greenlet waits for it, and in the event loop that would end the turn."""
+    way = Way()
+    way.trace.journal = journal
+    assert led is is_led_past(way)
+
+
+def is_led_past(way: Way, limit: int = READ_BYTES) -> bool:
+    """Tell if events of a turn may go past its greenlet."""
+    lanes: list[Any] = []
     line = SimpleNamespace(lead_past=lanes.append)
     exchange: Any = SimpleNamespace(answer=SimpleNamespace(headers={}, chunks=way.chunks), line=line)
     upstream: Any = None
     EventStream(exchange, upstream, 0.0, limit).let_pass(way.turn, way.send, way.trace)
-    assert led is bool(lanes)
+    return bool(lanes)

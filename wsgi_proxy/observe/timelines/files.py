@@ -79,12 +79,12 @@ class Files:
     def complain(self, cause: object, words: str) -> None:
         """Log, once for each cause, that something is not taken down."""
         if cause not in self._said:
-            self._said.add(cause)
             log.warning(
                 "timelines cannot be written to %s: %s; turns go on, new sessions are tried again (said once)",
                 self.directory,
                 words,
             )
+            self._said.add(cause)
 
     def tidy(self) -> None:
         """Delete what is too old or too much; where there are many files that takes long, and a thread is needed."""

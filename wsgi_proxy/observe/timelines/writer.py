@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
@@ -78,6 +79,7 @@ class Timeline(Journal):
     """
 
     on = True
+    waits = False
 
     def __init__(self, timelines: Timelines) -> None:
         self._timelines = timelines
@@ -174,7 +176,8 @@ class Timeline(Journal):
             self._note_events(turn, self._scribe.events(begin, payloads, frames))
         except Exception:
             self.on = False
-            log.exception(BUG)
+            with suppress(Exception):  # of the log, which cannot wait for a lock in the event loop
+                log.exception(BUG)
 
     @harmless
     def failed(self, turn: TurnTrace, attempt: Attempt) -> None:

@@ -35,13 +35,7 @@ from ..protocol.wire import (
 )
 from .credentials import Credential
 from .express import Send
-from .failover import (
-    Attempts,
-    Deliver,
-    Opening,
-    Schedule,
-    Work,
-)
+from .failover import Attempts, Deliver, Opening, Schedule, Work
 from .headers import authorization, without_secrets
 from .http import Reply
 from .stream import EventStream
@@ -338,16 +332,13 @@ class Executor:
                     if work.gave_up is None:
                         trace.succeeded(work)  # before the rest is read, which takes time
                     opening.close()  # if it failed, nothing may go while it is not decided what becomes of it
-                    events.drain()
+                    _drain(events, work, opening, trace)
                     return
                 if opening.is_open and not express:
                     express = True
-                    self._let_pass(work, events, trace)
+                    if self._send and isinstance(work, Turn) and isinstance(events, EventStream):
+                        events.let_pass(work, self._send, trace)
         raise ClosedEarly("the upstream ended the stream")
-
-    def _let_pass(self, work: Turn | Passage, events: Events | EventStream, trace: TurnTrace) -> None:
-        if self._send and isinstance(work, Turn) and isinstance(events, EventStream):
-            events.let_pass(work, self._send, trace)
 
     def _pass_end(self, work: Turn | Passage, attempts: Attempts, frames: list[bytes]) -> None:
         """Do what has to be done before the last frame goes."""
@@ -375,6 +366,16 @@ class Executor:
 
 class _OnlyOverHTTP(Exception):
     """A prewarm would generate over HTTP."""
+
+
+def _drain(events: Events | EventStream, work: Turn | Passage, opening: Opening, trace: TurnTrace) -> None:
+    """Read the rest; a client that knows how its work ended, and leaves meanwhile, cancels nothing any more."""
+    try:
+        events.drain()
+    except BaseException:
+        if opening.delivered and work.gave_up is not None:
+            trace.gave_up(work)
+        raise
 
 
 def _target(credential: Credential, work: Work) -> str:

@@ -19,7 +19,8 @@ from wsgi_proxy.errors import (
     Unreachable,
     UpstreamError,
 )
-from wsgi_proxy.observe.turn_trace import TurnTrace
+from wsgi_proxy.observe.session_trace import detached_turn
+from wsgi_proxy.observe.turn_trace import Outcome, TurnTrace
 from wsgi_proxy.protocol.failure import Failure, Fault
 from wsgi_proxy.protocol.passage import Passage
 from wsgi_proxy.protocol.signals import State
@@ -267,6 +268,21 @@ def test_a_quick_client_can_continue_before_the_rest_is_read() -> None:
     world.executor.execute(world.turn(), deliver)
     made = ("a", (world.credential("a"), "alice"))
     assert [(None, None), made, made] == known
+
+
+@pytest.mark.parametrize(("steps", "outcome"), [([CREATED, DELTA, failed()], Outcome.FAILED), ([failed()], None)])
+def test_who_knows_of_a_failure_and_leaves_cancels_nothing(steps: list[Step], outcome: Outcome | None) -> None:
+    """While the rest is read; as long as another upstream might take the turn, the client knows of none."""
+
+    def leave() -> None:
+        raise KeyboardInterrupt  # as good as a greenlet that is killed
+
+    world, trace = two(), detached_turn()
+    world.http["a"].while_draining = leave
+    world.http["a"].answers = [steps]
+    with pytest.raises(KeyboardInterrupt):
+        world.executor.execute(world.turn(), world.got.append, trace)
+    assert outcome is trace.outcome
 
 
 def test_a_success_ends_a_rest() -> None:

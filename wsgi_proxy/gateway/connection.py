@@ -228,9 +228,11 @@ class Connection:
         """Write what is left, wait for the client to close, for `close_timeout` at most; raises nothing."""
         if self._patience:
             self._patience.kill(block=False)
-        if not self._broken:
-            self._part()
-        self._ready.close()
+        try:
+            if not self._broken:
+                self._part()
+        finally:
+            self._ready.close()
 
     def _part(self) -> None:
         timeout = gevent.Timeout.start_new(self._close_timeout)

@@ -486,7 +486,11 @@ def test_what_comes_after_the_terminal_event_is_not_taken_for_the_next_answer(mo
         assert [CREATED, COMPLETED] == run(session)[1]
 
 
-@pytest.mark.parametrize("event", [b"x" * (2**16 + 1), [b"x" * 2**15, b"x" * 2**15, b"x"]], ids=["whole", "fragments"])
+@pytest.mark.parametrize(
+    "event",
+    [b"x" * (2**16 + 1), [b"x" * 2**15, b"x" * 2**15, b"x"], b"x" * 2**24],
+    ids=["whole", "fragments", "still being sent"],
+)
 def test_an_event_of_more_than_the_limit_fails_its_turn(mock: Mock, event: Any) -> None:
     """One of the limit does not; the upstream is told with 1009."""
     mock.reply(b"x" * 2**16, event)
@@ -496,6 +500,20 @@ def test_an_event_of_more_than_the_limit_fails_its_turn(mock: Mock, event: Any) 
                 assert [2**16] == [len(payload) for payload in received]
         assert mock.peers[0].left.wait(5)
     assert 1009 == mock.peers[0].code
+
+
+def test_an_upstream_that_broke_the_rules_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may read why we leave; if it does not go then, we do."""
+    monkeypatch.setattr(connection_module, "FAREWELL_SECONDS", 0.1)
+    go_on = threading.Event()
+    with deaf_server(b"x" * (2**16 + 1), go_on) as url, session_at(url) as session:
+        with pytest.raises(ProtocolFault), session.execute(lambda name: MESSAGE):
+            pass
+        readers = [thread for thread in threading.enumerate() if thread.name.endswith("(_read)")]
+        for reader in readers:
+            reader.join(5)
+            assert not reader.is_alive()
+        go_on.set()
 
 
 def test_pings_are_answered_between_turns(mock: Mock) -> None:

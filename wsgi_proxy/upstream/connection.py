@@ -36,6 +36,8 @@ READ_BYTES = 65536
 HELD_BYTES = 2**18
 # After so much silence a ping is sent, and after as much again the upstream is dead; so it is if it takes in nothing.
 PING_SECONDS = 20.0
+# How long an upstream that broke the rules has to read our close frame.
+FAREWELL_SECONDS = 2.0
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 _serial = itertools.count(1)
@@ -182,6 +184,8 @@ class Connection:
     def close(self) -> None:
         """Say goodbye and leave; the upstream's answer is not waited for. May be called twice."""
         with self._changed:
+            if self._over:
+                return  # the reader is leaving already
             if self._protocol.state is State.OPEN:
                 self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
         with suppress(OSError, ValueError):
@@ -224,7 +228,23 @@ class Connection:
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+            if self._protocol.parser_exc is not None:
+                self._read_off()
             self._socket.close()
+
+    def _read_off(self) -> None:
+        """
+        Let the upstream finish what it is sending, so that it reads why we leave.
+
+        A socket that is closed with bytes unread resets the connection, and our close frame may be lost with it.
+        """
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        with suppress(OSError, ValueError):
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv(READ_BYTES):
+                    return
+                time.sleep(0)  # or an upstream that never pauses has the worker for itself
 
     def _next_bytes(self) -> bytes:
         """Return what comes next; nothing if the upstream has left, or is dead."""

@@ -310,7 +310,7 @@ def provoke(url: str, model: str) -> None:
     """Have an upstream show its fault to a client, in a session that begins well."""
     unknown = {"previous_response_id": "resp_unknown"} if model == "unknown-id" else {}
     with RawClient(url) as client:
-        client.say(create("before"))
+        client.say(create(f"before {model}"))  # which tells its recording from the others
         client.hear_turn()
         client.say(create(model=model, **unknown))
         client.hear_turn()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BufferedIOBase
+from io import BufferedReader
 
 from gevent import pywsgi
 
@@ -28,7 +28,7 @@ class Input(pywsgi.Input):
         """Whether nobody knows where it ends."""
         return bool(self._chunked_input_error)
 
-    def __read_chunk_length(self, rfile: BufferedIOBase) -> int:
+    def __read_chunk_length(self, rfile: BufferedReader) -> int:
         try:
             size = strictness.chunk_size(rfile.readline(strictness.LONGEST_CHUNK_LINE))
             if size == 0:

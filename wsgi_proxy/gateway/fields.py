@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 # WSGI has names of their own for these.
 NAMED_OTHERWISE = frozenset(("CONTENT_TYPE", "CONTENT_LENGTH"))
@@ -13,25 +13,32 @@ class Fields:
     Header fields.
 
     Args:
-        fields: Names and values, in their order.
+        fields: Names and values, in their order, as latin-1 text.
 
     Attributes:
+        first: The first value of each, by its name in lower case, without the white space around it (RFC 9112).
+        repeated: The names, in lower case, of all that are not the first of theirs.
         status: What is wrong with them: nothing.
     """
 
     status = ""
 
-    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self.first: dict[str, str] = {}
+        self.repeated: list[str] = []
         self._fields: list[tuple[str, str]] = []
-        self._first: dict[str, str] = {}
-        for raw_name, raw_value in fields:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip()
+        for name, text in fields:
+            known_as, value = name.lower(), text.strip(" \t")
+            if known_as in self.first:
+                self.repeated.append(known_as)
+            else:
+                self.first[known_as] = value
             self._fields.append((name, value))
-            self._first.setdefault(name.lower(), value)
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """Return the value of the first field with a name, whatever its letters' case."""
-        return self._first.get(name.lower(), default)
+        value = self.first.get(name.lower(), default)
+        return value and value.strip()
 
     getheader = get
 
@@ -44,14 +51,16 @@ class Fields:
         """Return all names and values."""
         return self._fields
 
-    def variables(self) -> Iterator[tuple[str, str]]:
-        """Yield what WSGI calls them, and their values; a name with `_` could be taken for another, and is left out."""
+    def variables(self) -> list[tuple[str, str]]:
+        """Return what WSGI calls them, and their values; names with `_` could be taken for others, and are left out."""
+        found = []
         for name, value in self._fields:
             if "_" not in name:
                 variable = name.replace("-", "_").upper()
                 if variable not in NAMED_OTHERWISE:
-                    yield f"HTTP_{variable}", value
+                    found.append((f"HTTP_{variable}", value.strip()))
+        return found
 
     def __delitem__(self, name: str) -> None:
-        del self._first[name.lower()]
+        del self.first[name.lower()]
         self._fields = [field for field in self._fields if field[0].lower() != name.lower()]

@@ -14,7 +14,6 @@ from geventwebsocket.handler import WebSocketHandler
 from .accesslog import Answer, write_line
 from .chunks import Input
 from .drain import DRAIN
-from .fields import Fields
 from .sockets import raw
 from .strictness import read_head
 
@@ -92,7 +91,7 @@ class StrictHandler(WebSocketHandler):
         """Answer with 400, and end the connection, where it is not clear what a request means or where it ends."""
         self.environ = None
         try:
-            self._fields = Fields(read_head(raw_requestline.encode("latin-1"), self.rfile))
+            self._fields = read_head(raw_requestline, self.rfile)
         finally:
             self._head_has_come()
             self.socket.settimeout(self.patience.write)  # for the answer to a head that is not accepted
@@ -104,7 +103,7 @@ class StrictHandler(WebSocketHandler):
     def MessageClass(self, *args: Any) -> Any:  # noqa: ARG002, N802
         return self._fields  # the standard library's parser of mail would read the head once more
 
-    def _headers(self) -> Iterator[tuple[str, str]]:
+    def _headers(self) -> Iterable[tuple[str, str]]:
         return self._fields.variables()
 
     def get_environ(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,8 @@ from ..upstream.headers import can_be_carried
 log = logging.getLogger(__name__)
 
 NOTHING_HERE = "there is nothing at this path; the base URL of clients is this address with /v1, as in /v1/responses"
+
+_is_header = re.compile("HTTP_").match
 
 
 def refusal(error: ProxyError) -> Response:
@@ -70,8 +73,8 @@ def client_headers(environ: Mapping[str, Any]) -> dict[str, str]:
     """Return the request headers of a WSGI environment: names in lower case, values as latin-1 text."""
     return {
         key[5:].replace("_", "-").lower(): value
-        for key, value in environ.items()
-        if key.startswith("HTTP_") and isinstance(value, str)
+        for key in filter(_is_header, environ)
+        if isinstance(value := environ[key], str)
     }
 
 

@@ -9,55 +9,53 @@ The sections are those of RFC 9112.
 from __future__ import annotations
 
 import re
-from io import BufferedIOBase
+from collections.abc import Mapping
+from io import BufferedReader
+from typing import AnyStr
+
+from .fields import Fields
 
 LONGEST_LINE = 65536
 MOST_FIELDS = 100
 LONGEST_CHUNK_LINE = 1024
 
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # Section 3; of the targets only "/path" and "*": an absolute one names a host of its own, which nobody here looks at.
-_REQUEST_LINE = re.compile(rb"(%b) (?:/[!-~]*|\*) HTTP/1\.([01])\r\n" % _TOKEN)
+_REQUEST_LINE = re.compile(rf"({_WORD}) (?:/[!-~]*|\*) HTTP/1\.([01])\r\n")
 # Section 5: no white space before the colon, no continuation lines, no bare CR or LF, and no NUL. White space around
 # the value is not left to the expression, which would try all ways to share a long row of blanks.
-_FIELD = re.compile(rb"(%b):([^\0\r\n]*)\r\n" % _TOKEN)
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_FIELD = re.compile(rf"({_WORD}):([^\0\r\n]*)\r\n")
+_FIELDS = re.compile(rf"(?:{_WORD}:[^\0\r\n]*\r\n)+")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 # Section 7.1; extensions are to be ignored.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\0\r\n]*)?\r\n")
-_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_ONCE = frozenset(("host", "content-length", "transfer-encoding"))
 
 
-def read_head(request_line: bytes, reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
+def read_head(request_line: str, reader: BufferedReader) -> Fields:
     """
     Read the rest of a request's head, and refuse one of which it is not clear what it means or where it ends.
 
     Args:
-        request_line: With its end.
+        request_line: With its end, as latin-1 text.
         reader: Behind it.
-
-    Returns:
-        The names and values of the header fields, in their order; values without the white space around them.
 
     Raises:
         ValueError: It says why, without words of the request, which may be secret.
     """
     method, minor = _parts(_REQUEST_LINE, request_line, "request line")
-    fields = []
-    values: dict[bytes, bytes] = {}
-    for name, text in read_fields(reader):
-        known_as, value = name.lower(), text.strip(b" \t")
-        fields.append((name, value))
-        if known_as in _ONCE and known_as in values:
-            raise ValueError(f"more than one {known_as.decode()}")
-        values[known_as] = value.lower()
-    if minor == b"1" and b"host" not in values:
+    fields = Fields(read_fields(reader))
+    for name in fields.repeated:
+        if name in _ONCE:
+            raise ValueError(f"more than one {name}")
+    if minor == "1" and "host" not in fields.first:
         raise ValueError("no host")
-    if _has_body(values, minor) and method == b"GET" and _asks_for_upgrade(values):
+    if _has_body(fields.first, minor) and method == "GET" and _asks_for_upgrade(fields):
         raise ValueError("a request to upgrade with a body")
     return fields
 
 
-def read_fields(reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
+def read_fields(reader: BufferedReader) -> list[tuple[str, str]]:
     """
     Read lines through the blank one that ends a head, or the trailers of a body.
 
@@ -65,18 +63,32 @@ def read_fields(reader: BufferedIOBase) -> list[tuple[bytes, bytes]]:
         reader: At the beginning of a line.
 
     Returns:
-        Names and values; values as they came, with the white space around them.
+        Names and values, as latin-1 text; values as they came, with the white space around them.
 
     Raises:
         ValueError: A line is no header field, or there are too many, or no end.
     """
-    fields: list[tuple[bytes, bytes]] = []
+    begun = reader.peek()
+    end = begun.find(b"\r\n\r\n") + len(b"\r\n")
+    lines = begun[:end].decode("latin-1")
+    if not _FIELDS.fullmatch(lines):  # which is rare: they nearly always come in one piece
+        return _read_lines(reader)
+    found: list[tuple[str, str]] = _FIELD.findall(lines)
+    if len(found) > MOST_FIELDS:
+        raise _too_many()
+    reader.read(end + len(b"\r\n"))
+    return found
+
+
+def _read_lines(reader: BufferedReader) -> list[tuple[str, str]]:
+    """Do the same line by line, which finds out what is wrong, and reads no further."""
+    fields: list[tuple[str, str]] = []
     while (line := reader.readline(LONGEST_LINE)) != b"\r\n":
-        found = _FIELD.fullmatch(line)
+        found = _FIELD.fullmatch(line.decode("latin-1"))
         if found is None:
             raise ValueError("a line that is no header field")
         if len(fields) == MOST_FIELDS:
-            raise ValueError(f"more than {MOST_FIELDS} header fields")
+            raise _too_many()
         fields.append((found[1], found[2]))
     return fields
 
@@ -87,11 +99,11 @@ def chunk_size(line: bytes) -> int:
     return int(size, 16)
 
 
-def _has_body(values: dict[bytes, bytes], minor: bytes) -> bool:
+def _has_body(first: Mapping[str, str], minor: str) -> bool:
     """Tell if a body follows, as in section 6."""
-    length, coding = values.get(b"content-length"), values.get(b"transfer-encoding")
+    length, coding = first.get("content-length"), first.get("transfer-encoding")
     if coding is not None:
-        if coding != b"chunked" or minor == b"0":
+        if coding.lower() != "chunked" or minor == "0":
             raise ValueError("a transfer coding other than chunked, or before HTTP/1.1")
         if length is not None:
             raise ValueError("both Transfer-Encoding and Content-Length")
@@ -101,11 +113,16 @@ def _has_body(values: dict[bytes, bytes], minor: bytes) -> bool:
     return bool(int(length or 0))
 
 
-def _asks_for_upgrade(values: dict[bytes, bytes]) -> bool:
-    return b"upgrade" in values or b"upgrade" in values.get(b"connection", b"")
+def _asks_for_upgrade(fields: Fields) -> bool:
+    connection = [value for name, value in fields.items() if name.lower() == "connection"]
+    return "upgrade" in fields.first or "upgrade" in ",".join(connection).lower()
 
 
-def _parts(form: re.Pattern[bytes], line: bytes, what: str) -> tuple[bytes, ...]:
+def _too_many() -> ValueError:
+    return ValueError(f"more than {MOST_FIELDS} header fields")
+
+
+def _parts(form: re.Pattern[AnyStr], line: AnyStr, what: str) -> tuple[AnyStr, ...]:
     found = form.fullmatch(line)
     if found is None:
         raise ValueError(f"a line that is no {what}")

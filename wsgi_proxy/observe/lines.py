@@ -8,7 +8,9 @@ of clients and upstreams are escaped and shortened, so that they can neither for
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 from typing import Any
 
 from .session_trace import HTTP, SessionTrace
@@ -17,6 +19,8 @@ from .turn_trace import Attempt, Outcome, TurnTrace
 log = logging.getLogger(__name__)
 
 NAME_CHARACTERS = 100
+# Of each level and message that was written, the attributes of the first record.
+_first: dict[tuple[int, str], dict[str, Any]] = {}
 
 
 class Lines:
@@ -77,11 +81,33 @@ class Lines:
 
 
 def _write(level: int, fields: dict[str, Any], message: str, *args: object) -> None:
-    """Write a line, as `log.log` does, which takes half of its time to find out who has called it."""
-    caller = sys._getframe(1)  # noqa: SLF001 - as the standard library does
-    code = caller.f_code
-    record = log.makeRecord(
-        log.name, level, code.co_filename, caller.f_lineno, message, args, None, code.co_name, {"fields": fields}
+    """
+    Write a line, as `log.log` does, which takes most of its time to find out who has called it, and in which thread.
+
+    Of each message the standard library makes the first record; the others are copies with what is their own. So they
+    all tell the same thread, which is no loss: greenlets have none.
+    """
+    if logging.getLogRecordFactory() is not logging.LogRecord:
+        log.log(level, message, *args, extra={"fields": fields}, stacklevel=2)
+        return
+    first = _first.get((level, message))
+    if first is None:
+        caller = sys._getframe(1)  # noqa: SLF001 - as the standard library does
+        code = caller.f_code
+        first = log.makeRecord(
+            log.name, level, code.co_filename, caller.f_lineno, message, (), None, code.co_name
+        ).__dict__
+        _first[level, message] = first
+    now = time.time()
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__.update(
+        first,
+        args=args,
+        created=now,
+        msecs=int(now % 1 * 1000) + 0.0,
+        relativeCreated=first["relativeCreated"] + (now - first["created"]) * 1000,
+        process=os.getpid(),
+        fields=fields,
     )
     log.handle(record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 
@@ -28,6 +29,48 @@ def test_a_record_is_what_the_standard_library_makes(caplog: pytest.LogCaptureFi
         "key": "k",
         "dialect": "v2",
     }
+
+
+def test_the_records_of_a_message_differ_in_what_is_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    """And in nothing else, for most of a record is made only once."""
+    begun = time.time()
+    with caplog.at_level(logging.INFO, logger="wsgi_proxy"):
+        for name in ("first", "second"):
+            Lines().session_opened(SessionTrace(name, client="192.0.2.1"))
+        logging.getLogger(lines.__name__).info("by the standard library")
+    first, second, standard = caplog.records
+    assert {*vars(standard)} | {"fields"} == {*vars(first)} == {*vars(second)}
+    assert ["first", "second"] == [record.__dict__["fields"]["session"] for record in (first, second)]
+    assert "session second opened by 192.0.2.1, dialect " == second.getMessage()
+    assert begun <= first.created <= second.created <= standard.created <= time.time()
+    assert second.msecs == int(second.created % 1 * 1000)
+    assert standard.relativeCreated - second.relativeCreated == pytest.approx(
+        (standard.created - second.created) * 1000, abs=0.01
+    )
+    own = {"args", "created", "msecs", "relativeCreated", "fields", "message", "asctime"}
+    assert {name: value for name, value in vars(first).items() if name not in own} == {
+        name: value for name, value in vars(second).items() if name not in own
+    }
+    assert (standard.process, standard.levelname, standard.name) == (second.process, second.levelname, second.name)
+
+
+def test_an_application_can_have_records_made_its_own_way(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as with the request that they belong to."""
+
+    class Record(logging.LogRecord):
+        tenant = "t"
+
+    usual = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(Record)
+    try:
+        with caplog.at_level(logging.INFO, logger="wsgi_proxy"):
+            Lines().session_opened(SESSION)
+    finally:
+        logging.setLogRecordFactory(usual)
+    (record,) = caplog.records
+    assert isinstance(record, Record)
+    assert (lines.__file__, "session_opened") == (record.pathname, record.funcName)
+    assert "session_opened" == record.__dict__["fields"]["event"]
 
 
 def test_a_filter_can_drop_a_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -90,7 +90,7 @@ class Decoder:
         if self._line or self._data or self._skip_lf or self.fault or size > self._max_event_bytes or CR in chunk:
             return None
         self._at_start = False
-        return chunk[begin + 6 : -2]
+        return chunk[begin + 6 : -2] or None  # one without data is none
 
     def _feed(self, chunk: bytes, payloads: list[bytes]) -> None:
         if self._skip_lf or CR in chunk:

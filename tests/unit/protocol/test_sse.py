@@ -34,6 +34,8 @@ CASES = {
     "event, id and retry are read over": (b"event: x\nid: 7\nretry: 5\ndata: 1\n\n", [b"1"]),
     "an event without data is none": (b"event: x\n\nid: 1\n\ndata: 1\n\n", [b"1"]),
     "empty data is no event": (b"data\n\ndata:\n\ndata: \n\n", []),
+    "empty data alone is no event either": (b"data: \n\n", []),
+    "nor is it with a name": (b"event: x\ndata: \n\n", []),
     "unknown fields are ignored": (b"foo: 1\nDATA: 2\n data: 3\ndatax: 4\ndata : 5\ndata: 6\n\n", [b"6"]),
     "blank lines in a row": (b"\n\n\ndata: 1\n\n\n\n\n", [b"1"]),
     "bare JSON": (b'{"a":1}\n{"b":2}\r\n{"c":3}', [b'{"a":1}', b'{"b":2}', b'{"c":3}']),

@@ -114,8 +114,8 @@ def _has_body(first: Mapping[str, str], minor: str) -> bool:
 
 
 def _asks_for_upgrade(fields: Fields) -> bool:
-    connection = [value for name, value in fields.items() if name.lower() == "connection"]
-    return "upgrade" in fields.first or "upgrade" in ",".join(connection).lower()
+    connection = [value.lower() for name, value in fields.items() if name.lower() == "connection"]
+    return "upgrade" in fields.first or "upgrade" in "".join(connection[-1:])
 
 
 def _too_many() -> ValueError:

@@ -85,8 +85,9 @@ SILENT = f"504 the upstream sent nothing for {SHORT:g} s (setting gap_timeout)"
 
 
 def good(response_id: str, text: str, **headers: str) -> tuple[Step, ...]:
-    """Return a reply with which nothing is wrong."""
-    return tuple(chunked(completed(response_id, message(text)), **headers))
+    """Return a reply with which nothing is wrong, in one piece: a late end would have its connection not kept."""
+    steps = chunked(completed(response_id, message(text)), **headers)
+    return (b"".join(step for step in steps if isinstance(step, bytes)),)
 
 
 def events(*pieces: Step, **headers: str) -> tuple[Step, ...]:

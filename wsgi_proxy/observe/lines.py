@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from types import FunctionType
 from typing import Any
 
 from .session_trace import HTTP, SessionTrace
@@ -87,7 +88,7 @@ def _write(level: int, fields: dict[str, Any], message: str, *args: object) -> N
     Of each message the standard library makes the first record; the others are copies with what is their own. So they
     all tell the same thread, which is no loss: greenlets have none.
     """
-    if logging.getLogRecordFactory() is not logging.LogRecord:
+    if not _makes_records_as_ever():
         log.log(level, message, *args, extra={"fields": fields}, stacklevel=2)
         return
     first = _first.get((level, message))
@@ -110,6 +111,13 @@ def _write(level: int, fields: dict[str, Any], message: str, *args: object) -> N
         fields=fields,
     )
     log.handle(record)
+
+
+def _makes_records_as_ever() -> bool:
+    """Tell if nobody adds something of his own to records, such as the trace that they belong to."""
+    make: object = type(log).makeRecord
+    is_standard = isinstance(make, FunctionType) and make.__code__.co_filename == logging.__file__
+    return is_standard and logging.getLogRecordFactory() is logging.LogRecord
 
 
 def sentence(turn: TurnTrace) -> str:

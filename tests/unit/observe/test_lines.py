@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,22 @@ def test_an_application_can_have_records_made_its_own_way(caplog: pytest.LogCapt
     assert isinstance(record, Record)
     assert (lines.__file__, "session_opened") == (record.pathname, record.funcName)
     assert "session_opened" == record.__dict__["fields"]["event"]
+
+
+def test_a_tracer_can_add_to_each_record(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some take the place of the logger's method."""
+    make, numbers = logging.Logger.makeRecord, itertools.count()
+
+    def traced(self: logging.Logger, *args: Any, **options: Any) -> logging.LogRecord:
+        record = make(self, *args, **options)
+        record.__dict__["trace"] = next(numbers)
+        return record
+
+    monkeypatch.setattr(logging.Logger, "makeRecord", traced)
+    with caplog.at_level(logging.INFO, logger="wsgi_proxy"):
+        Lines().session_opened(SESSION)
+        Lines().session_opened(SESSION)
+    assert [0, 1] == [record.__dict__["trace"] for record in caplog.records]
 
 
 def test_a_filter_can_drop_a_line(caplog: pytest.LogCaptureFixture) -> None:

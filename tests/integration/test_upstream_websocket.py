@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from wsgi_proxy.protocol.session import Session
 from wsgi_proxy.protocol.turn import Turn
 from wsgi_proxy.settings import Settings, UpstreamSettings
 from wsgi_proxy.upstream import connection as connection_module
+from wsgi_proxy.upstream.connection import Connection
 from wsgi_proxy.upstream.websocket import (
     BETA,
     UpgradeRefused,
@@ -516,6 +518,76 @@ def test_an_upstream_that_broke_the_rules_is_not_waited_for_long(monkeypatch: py
         go_on.set()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that would wait for ever until its close frame is read."""
+    monkeypatch.setattr(connection_module, "FAREWELL_SECONDS", 60.0)
+
+
+@contextlib.contextmanager
+def connected(talk: Callable[[socket.socket], None], first: bytes = b"") -> Iterator[Connection]:
+    """Connect to a server that shakes hands and goes on with a function; see that our side is closed soon."""
+    with shaking_server(talk, first) as url:
+        connection = Connection.open(f"ws{url.removeprefix('http')}", {}, seconds=5, max_event_bytes=2**16)
+        yield connection
+        deadline = time.monotonic() + 5
+        while connection._socket.fileno() != -1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+RESERVED = b"\x83\x00"  # a frame of an opcode that there is not
+
+
+def flood(client: socket.socket) -> None:
+    """Send until the other side has left."""
+    while True:
+        client.sendall(b"x" * 2**16)
+
+
+def test_an_upstream_that_breaks_the_rules_at_once_is_told(patient: None) -> None:
+    """Right behind its handshake, and before anybody has sent it something."""
+    heard: list[bytes] = []
+    with connected(lambda client: heard.append(client.recv(2**10)), RESERVED) as connection:
+        connection.close()
+    assert b"\x88" == heard[0][:1]
+
+
+def test_an_upstream_that_broke_the_rules_may_not_send_for_ever(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much time there is."""
+    monkeypatch.setattr(connection_module, "FAREWELL_BYTES", 2**20)
+    with connected(flood, RESERVED):
+        pass
+
+
+def test_an_upstream_that_is_broken_off_gets_a_reset(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would wait for a connection that nobody reads any more."""
+    monkeypatch.setattr(connection_module, "HELD_BYTES", 1)
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(Frame(Opcode.TEXT, CREATED).serialize(mask=False) + RESERVED)
+        flood(client)
+
+    with connected(talk) as connection:
+        with connection._changed:
+            assert connection._changed.wait_for(lambda: connection._received, 5)
+        connection.close()
+
+
+def test_who_still_sends_to_an_upstream_that_broke_the_rules_is_set_free(patient: None) -> None:
+    """The close frame could only go behind the message."""
+    go_on = threading.Event()
+
+    def talk(client: socket.socket) -> None:
+        go_on.wait(5)
+        client.sendall(RESERVED)
+        client.recv(1)
+
+    with connected(talk) as connection:
+        connection._writing.acquire()
+        go_on.set()
+
+
 def test_pings_are_answered_between_turns(mock: Mock) -> None:
     """An upstream that gets no answer would leave, and take its ids along."""
     mock.reply(COMPLETED)
@@ -554,16 +626,28 @@ def test_an_upstream_that_takes_in_nothing_is_dead(monkeypatch: pytest.MonkeyPat
 def deaf_server(payload: bytes, go_on: threading.Event) -> Iterator[str]:
     """Shake hands, answer a message with one event, and then read nothing."""
 
+    def talk(client: socket.socket) -> None:
+        client.recv(2**16)  # the message
+        client.sendall(Frame(Opcode.TEXT, payload).serialize(mask=False))
+        go_on.wait(5)
+
+    with shaking_server(talk) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def shaking_server(talk: Callable[[socket.socket], None], first: bytes = b"") -> Iterator[str]:
+    """Shake hands with one client, with some bytes right behind the answer, and have a function go on."""
+
     def serve(listener: socket.socket) -> None:
         client, _ = listener.accept()
         protocol = ServerProtocol()
-        with client:
+        with client, contextlib.suppress(OSError):
+            client.settimeout(5)
             protocol.receive_data(client.recv(2**16))
             protocol.send_response(protocol.accept(protocol.events_received()[0]))  # type: ignore[arg-type]
-            client.sendall(b"".join(protocol.data_to_send()))
-            client.recv(2**16)  # the message
-            client.sendall(Frame(Opcode.TEXT, payload).serialize(mask=False))
-            go_on.wait(5)
+            client.sendall(b"".join([*protocol.data_to_send(), first]))
+            talk(client)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=(listener,))

@@ -36,8 +36,9 @@ READ_BYTES = 65536
 HELD_BYTES = 2**18
 # After so much silence a ping is sent, and after as much again the upstream is dead; so it is if it takes in nothing.
 PING_SECONDS = 20.0
-# How long an upstream that broke the rules has to read our close frame.
+# How long an upstream that broke the rules has to read our close frame, and how much it may send until then.
 FAREWELL_SECONDS = 2.0
+FAREWELL_BYTES = 2**26
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 _serial = itertools.count(1)
@@ -229,7 +230,10 @@ class Connection:
                 self._over = True
                 self._changed.notify_all()
             if self._protocol.parser_exc is not None:
-                self._read_off()
+                self._flush()  # nobody has, if it broke the rules right behind the handshake
+                # Whoever has broken off wants a reset, and so does a message that is only half taken in.
+                if self._cause is None and not self._writing.locked():
+                    self._read_off()
             self._socket.close()
 
     def _read_off(self) -> None:
@@ -238,12 +242,14 @@ class Connection:
 
         A socket that is closed with bytes unread resets the connection, and our close frame may be lost with it.
         """
-        deadline = time.monotonic() + FAREWELL_SECONDS
+        deadline, size = time.monotonic() + FAREWELL_SECONDS, 0
         with suppress(OSError, ValueError):
-            while (left := deadline - time.monotonic()) > 0:
+            while size < FAREWELL_BYTES and (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)
-                if not self._socket.recv(READ_BYTES):
+                data = self._socket.recv(READ_BYTES)
+                if not data:
                     return
+                size += len(data)
                 time.sleep(0)  # or an upstream that never pauses has the worker for itself
 
     def _next_bytes(self) -> bytes:

@@ -25,7 +25,7 @@ _REQUEST_LINE = re.compile(rf"({_WORD}) (?:/[!-~]*|\*) HTTP/1\.([01])\r\n")
 # Section 5: no white space before the colon, no continuation lines, no bare CR or LF, and no NUL. White space around
 # the value is not left to the expression, which would try all ways to share a long row of blanks.
 _FIELD = re.compile(rf"({_WORD}):([^\0\r\n]*)\r\n")
-_FIELDS = re.compile(rf"(?:{_WORD}:[^\0\r\n]*\r\n)+")
+_FIELDS = re.compile(rf"(?:{_WORD}:[^\0\r\n]*\r\n){{1,{MOST_FIELDS}}}")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # Section 7.1; extensions are to be ignored.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\0\r\n]*)?\r\n")
@@ -73,11 +73,8 @@ def read_fields(reader: BufferedReader) -> list[tuple[str, str]]:
     lines = begun[:end].decode("latin-1")
     if not _FIELDS.fullmatch(lines):  # which is rare: they nearly always come in one piece
         return _read_lines(reader)
-    found: list[tuple[str, str]] = _FIELD.findall(lines)
-    if len(found) > MOST_FIELDS:
-        raise _too_many()
     reader.read(end + len(b"\r\n"))
-    return found
+    return _FIELD.findall(lines)
 
 
 def _read_lines(reader: BufferedReader) -> list[tuple[str, str]]:
@@ -88,7 +85,7 @@ def _read_lines(reader: BufferedReader) -> list[tuple[str, str]]:
         if found is None:
             raise ValueError("a line that is no header field")
         if len(fields) == MOST_FIELDS:
-            raise _too_many()
+            raise ValueError(f"more than {MOST_FIELDS} header fields")
         fields.append((found[1], found[2]))
     return fields
 
@@ -116,10 +113,6 @@ def _has_body(first: Mapping[str, str], minor: str) -> bool:
 def _asks_for_upgrade(fields: Fields) -> bool:
     connection = [value.lower() for name, value in fields.items() if name.lower() == "connection"]
     return "upgrade" in fields.first or "upgrade" in "".join(connection[-1:])
-
-
-def _too_many() -> ValueError:
-    return ValueError(f"more than {MOST_FIELDS} header fields")
 
 
 def _parts(form: re.Pattern[AnyStr], line: AnyStr, what: str) -> tuple[AnyStr, ...]:

@@ -8,20 +8,15 @@ of clients and upstreams are escaped and shortened, so that they can neither for
 from __future__ import annotations
 
 import logging
-import os
-import sys
-import time
-from types import FunctionType
 from typing import Any
 
+from .records import write
 from .session_trace import HTTP, SessionTrace
 from .turn_trace import Attempt, Outcome, TurnTrace
 
 log = logging.getLogger(__name__)
 
 NAME_CHARACTERS = 100
-# Of each level and message that was written, the attributes of the first record.
-_first: dict[tuple[int, str], dict[str, Any]] = {}
 
 
 class Lines:
@@ -30,7 +25,8 @@ class Lines:
     def session_opened(self, session: SessionTrace) -> None:
         if session.transport == HTTP or not log.isEnabledFor(logging.INFO):
             return
-        _write(
+        write(
+            log,
             logging.INFO,
             {"event": "session_opened", **_session_fields(session)},
             "session %s opened by %s%s, dialect %s",
@@ -44,7 +40,8 @@ class Lines:
         if session.transport == HTTP or not log.isEnabledFor(logging.INFO):
             return
         seconds = (session.closed_at or session.opened_at) - session.opened_at
-        _write(
+        write(
+            log,
             logging.INFO,
             {
                 "event": "session_closed",
@@ -78,46 +75,7 @@ class Lines:
         outcome = turn.outcome or Outcome.CANCELLED
         level = logging.WARNING if outcome is Outcome.FAILED else logging.INFO
         if log.isEnabledFor(level):
-            _write(level, {"event": "turn", **turn_fields(turn)}, "%s", sentence(turn))
-
-
-def _write(level: int, fields: dict[str, Any], message: str, *args: object) -> None:
-    """
-    Write a line, as `log.log` does, which takes most of its time to find out who has called it, and in which thread.
-
-    Of each message the standard library makes the first record; the others are copies with what is their own. So they
-    all tell the same thread, which is no loss: greenlets have none.
-    """
-    if not _makes_records_as_ever():
-        log.log(level, message, *args, extra={"fields": fields}, stacklevel=2)
-        return
-    first = _first.get((level, message))
-    if first is None:
-        caller = sys._getframe(1)  # noqa: SLF001 - as the standard library does
-        code = caller.f_code
-        first = log.makeRecord(
-            log.name, level, code.co_filename, caller.f_lineno, message, (), None, code.co_name
-        ).__dict__
-        _first[level, message] = first
-    now = time.time()
-    record = logging.LogRecord.__new__(logging.LogRecord)
-    record.__dict__.update(
-        first,
-        args=args,
-        created=now,
-        msecs=int(now % 1 * 1000) + 0.0,
-        relativeCreated=first["relativeCreated"] + (now - first["created"]) * 1000,
-        process=os.getpid(),
-        fields=fields,
-    )
-    log.handle(record)
-
-
-def _makes_records_as_ever() -> bool:
-    """Tell if nobody adds something of his own to records, such as the trace that they belong to."""
-    make: object = type(log).makeRecord
-    is_standard = isinstance(make, FunctionType) and make.__code__.co_filename == logging.__file__
-    return is_standard and logging.getLogRecordFactory() is logging.LogRecord
+            write(log, level, {"event": "turn", **turn_fields(turn)}, "%s", sentence(turn))
 
 
 def sentence(turn: TurnTrace) -> str:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-FIRST, BLOCK = 10000, 200
+FIRST, BLOCK = 10200, 200  # above 10080, the last port that browsers and `fetch` refuse
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 EPHEMERAL_FIRST = 32768  # where the system does not tell
 

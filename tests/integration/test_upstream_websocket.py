@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from typing import Any
 
 import pytest
 import trustme
-from websockets.frames import Frame, Opcode
-from websockets.server import ServerProtocol
 
 from wsgi_proxy.errors import (
     ClosedEarly,
@@ -33,66 +30,27 @@ from wsgi_proxy.protocol.dialect import V2
 from wsgi_proxy.protocol.messages import create_message
 from wsgi_proxy.protocol.session import Session
 from wsgi_proxy.protocol.turn import Turn
-from wsgi_proxy.settings import Settings, UpstreamSettings
-from wsgi_proxy.upstream import connection as connection_module
-from wsgi_proxy.upstream.connection import Connection
+from wsgi_proxy.settings import Settings
 from wsgi_proxy.upstream.websocket import (
     BETA,
     UpgradeRefused,
-    UpstreamSocket,
-    WebSocketUpstream,
 )
 
 from ..conftest import ROOT, ProxyProcess, UpstreamProcess, free_port
 from ..servers import End, ScriptedUpstream
 from ..websocket_upstream import Close, Cut, Wait
 from ..websocket_upstream import WebSocketUpstream as Mock
+from .upstream_socket import COMPLETED, CREATED, DELTA, MESSAGE, SETTINGS, run, session_at, upstream_at
 
 KILLED, MOMENTS = 5, 40  # as in the program killed_turns
-SETTINGS = Settings(connect_timeout=5, first_event_timeout=5, gap_timeout=5, max_event_bytes=2**16)
-CREATED = b'{"type":"response.created","response":{"id":"resp_1"}}'
-DELTA = b'{"type":"response.output_text.delta","delta":"\xc3\xa9 \\u00e9"}'
-COMPLETED = b'{"type": "response.completed", "response":{"id":"resp_1","output":[]}}'
 FORGOTTEN = b'{"type":"error","status":400,"error":{"code":"previous_response_not_found"}}'
 LIMIT = b'{"type":"error","status":400,"error":{"code":"websocket_connection_limit_reached"}}'
-TERMINAL = (b'{"type": "response.completed"', b'{"type":"response.completed"', b'{"type":"error"')
-MESSAGE = b'{"type":"response.create","model":"m","input":[]}'
 
 
 @pytest.fixture
 def mock() -> Iterator[Mock]:
     with Mock() as server:
         yield server
-
-
-def upstream_at(url: str, settings: Settings = SETTINGS, **options: Any) -> WebSocketUpstream:
-    key = options.pop("key", None)
-    timeouts = {name: getattr(settings, name) for name in ("connect_timeout", "first_event_timeout", "gap_timeout")}
-    return WebSocketUpstream("up", UpstreamSettings("up", url, **timeouts, **options), key, settings)
-
-
-@contextlib.contextmanager
-def session_at(url: str, settings: Settings = SETTINGS, **options: Any) -> Iterator[UpstreamSocket]:
-    with contextlib.closing(upstream_at(url, settings, **options).session({})) as session:
-        yield session
-
-
-def run(session: UpstreamSocket, message: bytes = MESSAGE, prefer: str | None = None) -> tuple[str, list[bytes]]:
-    """Execute a turn to its terminal event; return the name of its connection, and its payloads."""
-    names: list[str] = []
-
-    def message_for(name: str) -> bytes:
-        names.append(name)
-        return message
-
-    with session.execute(message_for, prefer) as events:
-        payloads: list[bytes] = []
-        for received in events:
-            payloads += received
-            if payloads[-1].startswith(TERMINAL):
-                events.drain()
-                break
-    return names[-1], payloads
 
 
 def test_a_turn_goes_through_untouched(mock: Mock) -> None:
@@ -447,31 +405,6 @@ def test_the_end_of_the_session_closes_what_a_turn_gives_back_later(mock: Mock) 
     assert mock.peers[0].left.wait(5)
 
 
-def test_events_that_came_together_are_given_together(mock: Mock) -> None:
-    """So they can leave in one send; fragments are one event."""
-    go_on = threading.Event()
-    mock.reply(CREATED, Wait(go_on), [DELTA[:20], DELTA[20:]], *[DELTA] * 10, COMPLETED)
-    with session_at(mock.url) as session, session.execute(lambda name: MESSAGE) as events:
-        payloads = iter(events)
-        next(payloads)
-        go_on.set()
-        connection = events._connection
-        with connection._changed:
-            assert connection._changed.wait_for(lambda: len(connection._received) == 12, 5)
-        assert [*[DELTA] * 11, COMPLETED] == next(payloads)
-
-
-def test_an_event_may_be_larger_than_what_is_held(mock: Mock) -> None:
-    """Also in fragments."""
-    large = b"x" * (connection_module.HELD_BYTES + 1)
-    with session_at(mock.url, Settings()) as session:
-        for payload in (large, [large, large], COMPLETED):
-            mock.reply(payload)
-            with session.execute(lambda name: MESSAGE) as events:
-                assert [payload if isinstance(payload, bytes) else b"".join(payload)] == next(iter(events))
-                events.drain()
-
-
 def test_what_comes_after_the_terminal_event_is_not_taken_for_the_next_answer(mock: Mock) -> None:
     """A stale event would end the next turn."""
     go_on = threading.Event()
@@ -486,203 +419,6 @@ def test_what_comes_after_the_terminal_event_is_not_taken_for_the_next_answer(mo
             with connection._changed:
                 assert connection._changed.wait_for(lambda: connection._received, 5)
         assert [CREATED, COMPLETED] == run(session)[1]
-
-
-@pytest.mark.parametrize(
-    "event",
-    [b"x" * (2**16 + 1), [b"x" * 2**15, b"x" * 2**15, b"x"], b"x" * 2**24],
-    ids=["whole", "fragments", "still being sent"],
-)
-def test_an_event_of_more_than_the_limit_fails_its_turn(mock: Mock, event: Any) -> None:
-    """One of the limit does not; the upstream is told with 1009."""
-    mock.reply(b"x" * 2**16, event)
-    with session_at(mock.url) as session:
-        with pytest.raises(ProtocolFault, match="more than 65536 bytes"), session.execute(lambda _: MESSAGE) as events:
-            for received in events:
-                assert [2**16] == [len(payload) for payload in received]
-        assert mock.peers[0].left.wait(5)
-    assert 1009 == mock.peers[0].code
-
-
-def test_an_upstream_that_broke_the_rules_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may read why we leave; if it does not go then, we do."""
-    monkeypatch.setattr(connection_module, "FAREWELL_SECONDS", 0.1)
-    go_on = threading.Event()
-    with deaf_server(b"x" * (2**16 + 1), go_on) as url, session_at(url) as session:
-        with pytest.raises(ProtocolFault), session.execute(lambda name: MESSAGE):
-            pass
-        readers = [thread for thread in threading.enumerate() if thread.name.endswith("(_read)")]
-        for reader in readers:
-            reader.join(5)
-            assert not reader.is_alive()
-        go_on.set()
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that would wait for ever until its close frame is read."""
-    monkeypatch.setattr(connection_module, "FAREWELL_SECONDS", 60.0)
-
-
-@contextlib.contextmanager
-def connected(talk: Callable[[socket.socket], None], first: bytes = b"") -> Iterator[Connection]:
-    """Connect to a server that shakes hands and goes on with a function; see that our side is closed soon."""
-    with shaking_server(talk, first) as url:
-        connection = Connection.open(f"ws{url.removeprefix('http')}", {}, seconds=5, max_event_bytes=2**16)
-        yield connection
-        deadline = time.monotonic() + 5
-        while connection._socket.fileno() != -1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
-RESERVED = b"\x83\x00"  # a frame of an opcode that there is not
-
-
-def flood(client: socket.socket) -> None:
-    """Send until the other side has left."""
-    while True:
-        client.sendall(b"x" * 2**16)
-
-
-def test_an_upstream_that_breaks_the_rules_at_once_is_told(patient: None) -> None:
-    """Right behind its handshake, and before anybody has sent it something."""
-    heard: list[bytes] = []
-    with connected(lambda client: heard.append(client.recv(2**10)), RESERVED) as connection:
-        connection.close()
-    assert b"\x88" == heard[0][:1]
-
-
-def test_an_upstream_that_broke_the_rules_may_not_send_for_ever(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much time there is."""
-    monkeypatch.setattr(connection_module, "FAREWELL_BYTES", 2**20)
-    with connected(flood, RESERVED):
-        pass
-
-
-def test_an_upstream_that_is_broken_off_gets_a_reset(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or it would wait for a connection that nobody reads any more."""
-    monkeypatch.setattr(connection_module, "HELD_BYTES", 1)
-
-    def talk(client: socket.socket) -> None:
-        client.sendall(Frame(Opcode.TEXT, CREATED).serialize(mask=False) + RESERVED)
-        flood(client)
-
-    with connected(talk) as connection:
-        with connection._changed:
-            assert connection._changed.wait_for(lambda: connection._received, 5)
-        connection.close()
-
-
-def test_who_still_sends_to_an_upstream_that_broke_the_rules_is_set_free(patient: None) -> None:
-    """The close frame could only go behind the message."""
-    go_on = threading.Event()
-
-    def talk(client: socket.socket) -> None:
-        go_on.wait(5)
-        client.sendall(RESERVED)
-        client.recv(1)
-
-    with connected(talk) as connection:
-        connection._writing.acquire()
-        go_on.set()
-
-
-def test_pings_are_answered_between_turns(mock: Mock) -> None:
-    """An upstream that gets no answer would leave, and take its ids along."""
-    mock.reply(COMPLETED)
-    with session_at(mock.url) as session:
-        run(session)
-        assert mock.peers[0].connection.ping().wait(5)
-
-
-def test_an_upstream_that_answers_no_ping_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the gap timeout would tell, and between turns."""
-    monkeypatch.setattr(connection_module, "PING_SECONDS", 0.1)
-    go_on = threading.Event()
-    with deaf_server(CREATED, go_on) as url, session_at(url) as session:
-        with pytest.raises(ClosedEarly, match=r"no ping for 0\.1 s"), session.execute(lambda name: MESSAGE) as events:
-            for _ in events:
-                pass
-        go_on.set()
-
-
-def test_an_upstream_that_takes_in_nothing_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message that cannot be sent ends the connection, rather than waiting for the first event."""
-    monkeypatch.setattr(connection_module, "PING_SECONDS", 0.1)
-    go_on = threading.Event()
-    with deaf_server(CREATED, go_on) as url:
-        connection = upstream_at(url).open({})
-        connection.send(MESSAGE)
-        assert [CREATED] == connection.receive(5)
-        connection.send(b"x" * 2**24)
-        assert [] == connection.receive(5)
-        assert "the upstream took in nothing for 0.1 s" == str(connection.fault())
-        connection.close()
-        go_on.set()
-
-
-@contextlib.contextmanager
-def deaf_server(payload: bytes, go_on: threading.Event) -> Iterator[str]:
-    """Shake hands, answer a message with one event, and then read nothing."""
-
-    def talk(client: socket.socket) -> None:
-        client.recv(2**16)  # the message
-        client.sendall(Frame(Opcode.TEXT, payload).serialize(mask=False))
-        go_on.wait(5)
-
-    with shaking_server(talk) as url:
-        yield url
-
-
-@contextlib.contextmanager
-def shaking_server(talk: Callable[[socket.socket], None], first: bytes = b"") -> Iterator[str]:
-    """Shake hands with one client, with some bytes right behind the answer, and have a function go on."""
-
-    def serve(listener: socket.socket) -> None:
-        client, _ = listener.accept()
-        protocol = ServerProtocol()
-        with client, contextlib.suppress(OSError):
-            client.settimeout(5)
-            protocol.receive_data(client.recv(2**16))
-            protocol.send_response(protocol.accept(protocol.events_received()[0]))  # type: ignore[arg-type]
-            client.sendall(b"".join([*protocol.data_to_send(), first]))
-            talk(client)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        thread.join(5)
-
-
-def test_a_client_that_is_slow_does_not_make_its_upstream_dead(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While events wait to be taken, pongs behind them are not missed; and only so many events are held."""
-    monkeypatch.setattr(connection_module, "PING_SECONDS", 0.1)
-    big = b"x" * 2**16
-    mock.reply(*[big] * 50, COMPLETED)
-    with session_at(mock.url) as session, session.execute(lambda name: MESSAGE) as events:
-        count = 0
-        for received in events:
-            assert len(received) <= 6  # HELD_BYTES, and what one more read completes
-            count += len(received)
-            if received[-1] == COMPLETED:
-                break
-            threading.Event().wait(0.3)
-    assert 51 == count
-
-
-def test_silence_is_broken_with_pings(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An upstream that answers them may think for as long as the settings allow."""
-    monkeypatch.setattr(connection_module, "PING_SECONDS", 0.05)
-    go_on = threading.Event()
-    mock.reply(Wait(go_on), COMPLETED)
-    timer = threading.Timer(0.5, go_on.set)
-    timer.start()
-    with session_at(mock.url) as session:
-        assert [COMPLETED] == run(session)[1]
-    timer.join()
-    assert 1 == mock.handshakes
 
 
 def test_an_explicit_proxy_is_used_and_those_of_the_environment_are_not(

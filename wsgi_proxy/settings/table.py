@@ -261,7 +261,13 @@ SETTINGS = (
         "Time for a client to finish the TLS handshake, to send the head of a request, or to go on with its body.",
     ),
     Setting("keep_alive", DURATION, "75s", "seconds", "Time for which an HTTP connection waits for its next request."),
-    Setting("close_timeout", DURATION, "10s", "seconds", "Time for a client to answer a closing handshake."),
+    Setting(
+        "close_timeout",
+        DURATION,
+        "10s",
+        "seconds",
+        "Time for a client to answer a closing handshake, and for an upstream that broke WebSocket to read ours.",
+    ),
     Setting("graceful_timeout", DURATION, "10min", "seconds", "Time for running turns to finish when a worker ends."),
     Setting(
         "max_blocking_time",

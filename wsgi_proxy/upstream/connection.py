@@ -36,9 +36,6 @@ READ_BYTES = 65536
 HELD_BYTES = 2**18
 # After so much silence a ping is sent, and after as much again the upstream is dead; so it is if it takes in nothing.
 PING_SECONDS = 20.0
-# How long an upstream that broke the rules has to read our close frame, and how much it may send until then.
-FAREWELL_SECONDS = 2.0
-FAREWELL_BYTES = 2**26
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 _serial = itertools.count(1)
@@ -54,19 +51,21 @@ class Connection:
     Args:
         sock: Connected, with TLS where that is needed.
         protocol: The core of the client's side.
-        max_event_bytes: The limit that it was given, for the words of its error.
+        max_event_bytes: The limit that it was given, for the words of its error, and for what it is read off.
+        close_timeout: Seconds that an upstream which broke the rules has to read our close frame.
 
     Attributes:
         serial: A number that no other connection of this process has.
         headers: Of the upstream's answer to the handshake: names in lower case, values as latin-1 text.
     """
 
-    def __init__(self, sock: socket, protocol: ClientProtocol, max_event_bytes: int) -> None:
+    def __init__(self, sock: socket, protocol: ClientProtocol, max_event_bytes: int, close_timeout: float) -> None:
         self.serial = next(_serial)
         self.headers: dict[str, str] = {}
         self._socket = sock
         self._protocol = protocol
         self._max_event_bytes = max_event_bytes
+        self._close_timeout = close_timeout
         # Guards everything below and the protocol, and is held for moments only; `_writing` is held while bytes leave.
         self._changed = threading.Condition(threading.Lock())
         self._writing = threading.Lock()
@@ -85,6 +84,7 @@ class Connection:
         *,
         seconds: float,
         max_event_bytes: int,
+        close_timeout: float,
         proxy_url: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> Connection:
@@ -96,6 +96,7 @@ class Connection:
             headers: Sent with the handshake; values as latin-1 text.
             seconds: Time for all of it.
             max_event_bytes: A longer message ends the connection.
+            close_timeout: Seconds to wait at the end for an upstream that broke the rules.
             proxy_url: HTTP proxy; None for none, whatever the environment says.
             tls: What to trust, for `wss://`.
 
@@ -118,7 +119,7 @@ class Connection:
                 logger=QUIET,
             ),
         )
-        connection = cls(opened.socket, opened.protocol, max_event_bytes)
+        connection = cls(opened.socket, opened.protocol, max_event_bytes, close_timeout)
         try:
             connection._shake_hands(headers, deadline)
             threading.Thread(target=connection._read, daemon=True).start()
@@ -240,11 +241,12 @@ class Connection:
         """
         Let the upstream finish what it is sending, so that it reads why we leave.
 
-        A socket that is closed with bytes unread resets the connection, and our close frame may be lost with it.
+        A socket that is closed with bytes unread resets the connection, and our close frame may be lost with it. It may
+        need `close_timeout` for that, and send as much more as an event may have.
         """
-        deadline, size = time.monotonic() + FAREWELL_SECONDS, 0
+        deadline, size = time.monotonic() + self._close_timeout, 0
         with suppress(OSError, ValueError):
-            while size < FAREWELL_BYTES and (left := deadline - time.monotonic()) > 0:
+            while size <= self._max_event_bytes and (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)
                 data = self._socket.recv(READ_BYTES)
                 if not data:

@@ -71,6 +71,7 @@ class WebSocketUpstream:
         self.takes_incremental_input = upstream.takes_incremental_input
         self._key = key
         self._max_event_bytes = settings.max_event_bytes
+        self._close_timeout = settings.close_timeout
         self._retry_seconds = settings.websocket_retry
         self._refused_until = 0.0
 
@@ -106,6 +107,7 @@ class WebSocketUpstream:
                 headers,
                 seconds=self.upstream.connect_timeout,
                 max_event_bytes=self._max_event_bytes,
+                close_timeout=self._close_timeout,
                 proxy_url=self.upstream.proxy_url,
                 tls=self._tls,
             )

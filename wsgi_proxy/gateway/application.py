@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
 from flask import Flask, Response
@@ -28,7 +27,6 @@ SIGNALS = (
     request_finished,
     request_tearing_down,
 )
-_receivers = attrgetter("receivers")
 
 
 class Application(Flask):
@@ -70,7 +68,7 @@ class Application(Flask):
         # Flask has to have seen one request, after which it lets nobody add anything.
         if not (self._got_first_request and self._is_unchanged) or path not in self._upgrades:
             return False
-        return not any(map(_receivers, SIGNALS))
+        return not any(signal.receivers for signal in SIGNALS)
 
     @cached_property
     def _upgrades(self) -> frozenset[str]:

@@ -12,11 +12,14 @@ class Fields:
     """
     Header fields.
 
+    What decides where a request ends is looked at without blanks and tabs around it. The server, and the application,
+    get values without any white space around them, as ever from gevent.
+
     Args:
         fields: Names and values, in their order, as latin-1 text.
 
     Attributes:
-        first: The first value of each, by its name in lower case, without the white space around it (RFC 9112).
+        first: The first value of each, by its name in lower case, without blanks and tabs around it (RFC 9112).
         repeated: The names, in lower case, of all that are not the first of theirs.
         status: What is wrong with them: nothing.
     """

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 NOTHING_HERE = "there is nothing at this path; the base URL of clients is this address with /v1, as in /v1/responses"
 
-_is_header = re.compile("HTTP_").match
+_is_header = re.compile("HTTP_").match  # which passes over what is none without a step of the interpreter
 
 
 def refusal(error: ProxyError) -> Response:

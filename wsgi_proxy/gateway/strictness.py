@@ -19,13 +19,13 @@ LONGEST_LINE = 65536
 MOST_FIELDS = 100
 LONGEST_CHUNK_LINE = 1024
 
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - of RFC 9110, section 5.6.2
 # Section 3; of the targets only "/path" and "*": an absolute one names a host of its own, which nobody here looks at.
-_REQUEST_LINE = re.compile(rf"({_WORD}) (?:/[!-~]*|\*) HTTP/1\.([01])\r\n")
+_REQUEST_LINE = re.compile(rf"({_TOKEN}) (?:/[!-~]*|\*) HTTP/1\.([01])\r\n")
 # Section 5: no white space before the colon, no continuation lines, no bare CR or LF, and no NUL. White space around
 # the value is not left to the expression, which would try all ways to share a long row of blanks.
-_FIELD = re.compile(rf"({_WORD}):([^\0\r\n]*)\r\n")
-_FIELDS = re.compile(rf"(?:{_WORD}:[^\0\r\n]*\r\n){{1,{MOST_FIELDS}}}")
+_FIELD = re.compile(rf"({_TOKEN}):([^\0\r\n]*)\r\n")
+_FIELDS = re.compile(rf"(?:{_FIELD.pattern}){{1,{MOST_FIELDS}}}")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 # Section 7.1; extensions are to be ignored.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[^\0\r\n]*)?\r\n")
@@ -111,8 +111,8 @@ def _has_body(first: Mapping[str, str], minor: str) -> bool:
 
 
 def _asks_for_upgrade(fields: Fields) -> bool:
-    connection = [value.lower() for name, value in fields.items() if name.lower() == "connection"]
-    return "upgrade" in fields.first or "upgrade" in "".join(connection[-1:])
+    last = {name.lower(): value.lower() for name, value in fields.items()}
+    return "upgrade" in last or "upgrade" in last.get("connection", "")
 
 
 def _parts(form: re.Pattern[AnyStr], line: AnyStr, what: str) -> tuple[AnyStr, ...]:

@@ -169,7 +169,7 @@ def test_an_upstream_that_is_broken_off_gets_a_reset(monkeypatch: pytest.MonkeyP
     def talk(client: socket.socket) -> None:
         client.recv(2**16)  # the message
         client.sendall(Frame(Opcode.TEXT, CREATED).serialize(mask=False) + RESERVED)
-        client.settimeout(0.2)
+        client.settimeout(1.0)  # so long that the kernel does not soon look for room again
         with contextlib.suppress(TimeoutError):
             flood(client)
         stuck.set()

@@ -16,8 +16,8 @@ import time
 from types import FunctionType
 from typing import Any
 
-# Of each level and message that was written in this process, the attributes of the first record.
-_first: dict[tuple[int, str], dict[str, Any]] = {}
+# Of each logger, level and message that was written in this process, the attributes of the first record.
+_first: dict[tuple[logging.Logger, int, str], dict[str, Any]] = {}
 os.register_at_fork(after_in_child=_first.clear)
 # What makes a record, and whether nobody had replaced it when this was imported.
 _make, _fill_in = logging.Logger.makeRecord, logging.LogRecord.__init__
@@ -38,12 +38,12 @@ def write(log: logging.Logger, level: int, fields: dict[str, Any], message: str,
     if not _are_made_as_ever(log):
         log.log(level, message, *args, extra={"fields": fields}, stacklevel=2)
         return
-    first = _first.get((level, message))
+    first = _first.get((log, level, message))
     if first is None:
         caller = sys._getframe(1)  # noqa: SLF001 - as the standard library does
         code = caller.f_code
         made = log.makeRecord(log.name, level, code.co_filename, caller.f_lineno, message, (), None, code.co_name)
-        first = _first[level, message] = made.__dict__
+        first = _first[log, level, message] = made.__dict__
     now = time.time()
     thread = (threading.get_ident(), threading.current_thread().name) if logging.logThreads else (None, None)
     record = logging.LogRecord.__new__(logging.LogRecord)

@@ -122,6 +122,31 @@ def test_a_record_has_the_thread_that_made_it(
     assert caplog.records[2].thread is None
 
 
+TRACED = """
+import functools, itertools, logging
+
+fill_in, numbers = logging.LogRecord.__init__, itertools.count()
+
+@functools.wraps(fill_in)
+def traced(self, *args, **options):
+    fill_in(self, *args, **options)
+    self.trace = next(numbers)
+
+logging.LogRecord.__init__ = traced
+from wsgi_proxy.observe.records import write
+
+logging.basicConfig(format="%(trace)d", level=logging.INFO)
+for _ in range(2):
+    write(logging.getLogger(), logging.INFO, {}, "a line")
+"""
+
+
+def test_a_tracer_can_be_there_first() -> None:
+    """As those are that start a program."""
+    ended = subprocess.run([sys.executable, "-c", TRACED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ["0", "1"] == ended.stderr.split()
+
+
 FORKS = """
 import logging, os
 from wsgi_proxy.observe.records import write

@@ -190,13 +190,49 @@ def test_who_still_sends_to_an_upstream_that_broke_the_rules_is_set_free() -> No
     go_on = threading.Event()
 
     def talk(client: socket.socket) -> None:
-        go_on.wait(5)
+        client.recv(2**16)  # the beginning of the message
         client.sendall(RESERVED)
-        client.recv(1)
+        go_on.wait(20)
+
+    with connected(talk) as connection:
+        sender = threading.Thread(target=connection.send, args=(b"x" * 2**24,))
+        sender.start()
+        sender.join(5)
+        assert not sender.is_alive()
+        go_on.set()
+
+
+def test_an_upstream_that_broke_the_rules_while_it_took_in_a_message_is_told() -> None:
+    """Who sends the message has only not heard yet that all of it has left."""
+    heard: list[bytes] = []
+    locked = threading.Event()
+
+    def talk(client: socket.socket) -> None:
+        locked.wait(5)
+        client.sendall(RESERVED)
+        heard.append(client.recv(2**10))
 
     with connected(talk) as connection:
         connection._writing.acquire()
-        go_on.set()
+        locked.set()
+        assert [] == connection.receive(5)
+        time.sleep(0.2)  # a scheduler's mood
+        connection._writing.release()
+    assert b"\x88" == heard[0][:1]
+
+
+def test_an_upstream_that_broke_the_rules_and_takes_in_a_message_slowly_is_not_waited_for_long() -> None:
+    """It has the time that the settings give, to the end of the message and to its own together."""
+    locked = threading.Event()
+
+    def talk(client: socket.socket) -> None:
+        locked.wait(5)
+        client.sendall(RESERVED)
+        client.recv(1)
+
+    with connected(talk, close_timeout=0.1) as connection:
+        connection._writing.acquire()
+        locked.set()
 
 
 def test_pings_are_answered_between_turns(mock: Mock) -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from socket import SHUT_RDWR, socket
 from typing import Any, cast
 
+from urllib3.util.wait import wait_for_write
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
@@ -36,6 +37,8 @@ READ_BYTES = 65536
 HELD_BYTES = 2**18
 # After so much silence a ping is sent, and after as much again the upstream is dead; so it is if it takes in nothing.
 PING_SECONDS = 20.0
+# An upstream that broke the rules and takes in nothing for so long is not told why we leave.
+STUCK_SECONDS = 0.1
 DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 _serial = itertools.count(1)
@@ -230,21 +233,35 @@ class Connection:
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
+            # Whoever has broken off wants a reset, and so does a message that is only half taken in.
             if self._protocol.parser_exc is not None:
-                self._flush()  # nobody has, if it broke the rules right behind the handshake
-                # Whoever has broken off wants a reset, and so does a message that is only half taken in.
-                if self._cause is None and not self._writing.locked():
-                    self._read_off()
+                deadline = time.monotonic() + self._close_timeout
+                if self._has_written(deadline):
+                    self._read_off(deadline)
+                else:
+                    self._break("the upstream broke the WebSocket protocol")  # whoever still sends is set free
             self._socket.close()
 
-    def _read_off(self) -> None:
+    def _has_written(self, deadline: float) -> bool:
+        """Write our close frame, behind a message that the upstream takes in; return whether all of it has left."""
+        while self._cause is None:
+            self._flush()
+            if not self._writing.locked():
+                return True
+            # Somebody is still at it: for a moment if there is room, and perhaps for ever if there is none.
+            if not wait_for_write(self._socket, STUCK_SECONDS) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return False
+
+    def _read_off(self, deadline: float) -> None:
         """
         Let the upstream finish what it is sending, so that it reads why we leave.
 
         A socket that is closed with bytes unread resets the connection, and our close frame may be lost with it. It may
-        need `close_timeout` for that, and send as much more as an event may have.
+        send as much more as an event may have.
         """
-        deadline, size = time.monotonic() + self._close_timeout, 0
+        size = 0
         with suppress(OSError, ValueError):
             while size <= self._max_event_bytes and (left := deadline - time.monotonic()) > 0:
                 self._socket.settimeout(left)

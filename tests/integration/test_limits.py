@@ -280,7 +280,7 @@ def test_a_client_that_stops_reading_costs_little(start: Start, scripted: Script
         sent = -1
         while sent < request.sent:  # until nothing moves any more
             sent = request.sent
-            threading.Event().wait(0.5)
+            threading.Event().wait(1.0)
         held = server.holdings().rss_bytes - before.rss_bytes
         assert held < 2 * 2**20
         assert request.sent < 1700 * 60000

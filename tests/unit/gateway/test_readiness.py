@@ -184,11 +184,18 @@ def test_others_run_before_a_read_under_tls(pair: Pair) -> None:
 def test_what_somebody_takes_wakes_nobody(watched: Watched, pair: Pair) -> None:
     """And the time to wait begins anew with each."""
     taken: list[bytes] = []
-    watched.limit(SHORT * 3)
-    watched.lead_past(Taking(lambda data: data != b"end" and not taken.append(data)))
-    for number in range(8):
-        gevent.spawn_later(SHORT * number, pair[1].sendall, b"x")
-    gevent.spawn_later(SHORT * 8, pair[1].sendall, b"end")
+
+    def take(data: bytes) -> bool:
+        if data == b"end":
+            return False
+        taken.append(data)
+        if data == b"x":
+            gevent.spawn_later(SHORT, pair[1].sendall, b"x" if len(taken) < 8 else b"end")
+        return True
+
+    watched.limit(SHORT * 6)
+    watched.lead_past(Taking(take))
+    pair[1].sendall(b"x")
     assert (b"end", [b"x"] * 8) == (watched.receive(100), taken)
     pair[1].sendall(b"y")
     with pytest.raises(TimeoutError):

@@ -198,6 +198,8 @@ def test_signals_end_or_renew_the_workers(
         assert 0 == process.process.wait(15)
     else:
         process.wait_until(lambda: process.log().count("Booting worker") == 4)
+        # One that is about to go still takes connections, and tells them to come again.
+        process.wait_until(lambda: process.log().count("Worker exiting") == 2)
         converse(process.ws_url)
         assert 0 == process.stop()
 

@@ -66,6 +66,25 @@ def shaking_server(talk: Callable[[socket.socket], None], first: bytes = b"") ->
         thread.join(5)
 
 
+@contextlib.contextmanager
+def connected(talk: Callable[[socket.socket], None], first: bytes = b"", **settings: Any) -> Iterator[Connection]:
+    """Connect to a server that shakes hands and goes on with a function; see that our side is closed soon."""
+    patient = replace(SETTINGS, close_timeout=60.0, max_event_bytes=2**40)
+    with shaking_server(talk, first) as url:
+        connection = upstream_at(url, replace(patient, **settings)).open({})
+        yield connection
+        deadline = time.monotonic() + 5
+        while connection._socket.fileno() != -1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def flood(client: socket.socket) -> None:
+    """Send until the other side has left."""
+    while True:
+        client.sendall(b"x" * 2**16)
+
+
 @pytest.mark.parametrize("event", [b"x" * (2**16 + 1), [b"x" * 2**15, b"x" * 2**15, b"x"]], ids=["whole", "fragments"])
 def test_an_event_of_more_than_the_limit_fails_its_turn(mock: Mock, event: Any) -> None:
     """One of the limit does not; the upstream is told with 1009."""
@@ -101,25 +120,6 @@ def test_an_event_may_be_larger_than_what_is_held(mock: Mock) -> None:
             with session.execute(lambda name: MESSAGE) as events:
                 assert [payload if isinstance(payload, bytes) else b"".join(payload)] == next(iter(events))
                 events.drain()
-
-
-@contextlib.contextmanager
-def connected(talk: Callable[[socket.socket], None], first: bytes = b"", **settings: Any) -> Iterator[Connection]:
-    """Connect to a server that shakes hands and goes on with a function; see that our side is closed soon."""
-    patient = replace(SETTINGS, close_timeout=60.0, max_event_bytes=2**40)
-    with shaking_server(talk, first) as url:
-        connection = upstream_at(url, replace(patient, **settings)).open({})
-        yield connection
-        deadline = time.monotonic() + 5
-        while connection._socket.fileno() != -1:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
-def flood(client: socket.socket) -> None:
-    """Send until the other side has left."""
-    while True:
-        client.sendall(b"x" * 2**16)
 
 
 def test_an_upstream_that_breaks_the_rules_at_once_is_told() -> None:

@@ -236,13 +236,13 @@ class Connection:
             # Whoever has broken off wants a reset, and so does a message that is only half taken in.
             if self._protocol.parser_exc is not None:
                 deadline = time.monotonic() + self._close_timeout
-                if self._has_written(deadline):
+                if self._write_out(deadline):
                     self._read_off(deadline)
                 else:
                     self._break("the upstream broke the WebSocket protocol")  # whoever still sends is set free
             self._socket.close()
 
-    def _has_written(self, deadline: float) -> bool:
+    def _write_out(self, deadline: float) -> bool:
         """Write our close frame, behind a message that the upstream takes in; return whether all of it has left."""
         while self._cause is None:
             self._flush()
